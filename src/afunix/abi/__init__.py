@@ -1,0 +1,1 @@
+"""Linux numbers and binary layouts: a leaf that imports only the standard library."""

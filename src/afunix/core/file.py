@@ -1,0 +1,35 @@
+"""What a descriptor can refer to: the interface that passed descriptors go by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+__all__ = ["File"]
+
+
+class File(ABC):
+    """An open file description, as SCM_RIGHTS passes it: a core socket, pipe or memory file, or a host descriptor.
+
+    Ownership is by count: `acquire` for each descriptor or message that refers to the file, `release` when it no
+    longer does. The last release closes the file, exactly once.
+    """
+
+    __slots__ = ("references",)
+
+    def __init__(self) -> None:
+        self.references = 0
+
+    def acquire(self) -> None:
+        """Count one more reference."""
+        self.references += 1
+
+    def release(self) -> None:
+        """Drop one reference; the last one closes the file."""
+        assert self.references > 0, "released more often than acquired"
+        self.references -= 1
+        if not self.references:
+            self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the file holds. Called once, by the last release."""

@@ -1,0 +1,124 @@
+"""One AF_UNIX kernel: its limits, its names, and what its operations have changed since the driver last looked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.credentials import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from afunix.core.names import Names
+from afunix.core.wait import Wakeups
+
+if TYPE_CHECKING:
+    from afunix.core.caller import Caller
+    from afunix.core.message import Message
+    from afunix.core.socket import Socket
+
+__all__ = ["Kernel", "Limits", "Randomness"]
+
+
+class Randomness(Protocol):
+    """Where autobind starts to look for a free name; `random.Random` fits."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """An integer of k random bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The sysctl values that sockets obey, with Linux's defaults. Sizes are bytes of truesize.
+
+    hz is CONFIG_HZ: SO_RCVTIMEO and SO_SNDTIMEO are rounded up to whole jiffies, of which a second has so many.
+    """
+
+    wmem_default: int = 212992
+    wmem_max: int = 212992
+    rmem_default: int = 212992
+    rmem_max: int = 212992
+    somaxconn: int = 4096
+    max_dgram_qlen: int = 10
+    hz: int = 250
+
+
+class Kernel:
+    """The state that sockets share.
+
+    `changed` collects, in order, the sockets whose readiness or queue an operation touched; `wakeups` the wait queues
+    to be told. Both are for the driver: it reads them after the operation and empties them.
+    """
+
+    def __init__(self, randomness: Randomness, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.names = Names(randomness)
+        self.wakeups = Wakeups()
+        self.changed: dict[Socket, None] = {}
+        self.inflight: dict[int, int] = {}
+        self.sockets_made = 0
+        # SO_NETNS_COOKIE of each network namespace that was asked for it.
+        self.net_cookies: dict[Hashable, int] = {}
+        self.on_close: Callable[[Socket], None] | None = None
+
+    def charge(self, message: Message) -> None:
+        """Count a message, and the descriptors in it, as its owner's again (skb_set_owner_w)."""
+        owner = message.owner
+        owner.wmem += message.truesize
+        self.changed[owner] = None
+        if message.files:
+            self._count(message, len(message.files))
+
+    def attach(self, message: Message, caller: Caller) -> None:
+        """Count the descriptors that a message puts in flight for the sending user (unix_attach_fds, SCM-2).
+
+        ETOOMANYREFS: more are in flight than RLIMIT_NOFILE, and the caller has no capability that exempts it.
+        """
+        credentials = caller.credentials
+        user = credentials.uid
+        if (
+            self.inflight.get(user, 0) > caller.nofile
+            and not credentials.capable(CAP_SYS_RESOURCE)
+            and not credentials.capable(CAP_SYS_ADMIN)
+        ):
+            raise SyscallError(Errno.ETOOMANYREFS)
+        message.user = user
+        self._count(message, len(message.files))
+
+    def detach(self, message: Message) -> None:
+        """The descriptors of a message leave it for a receiver, who owns them now (unix_detach_fds)."""
+        self._count(message, -len(message.files))
+        message.files = ()
+
+    def _count(self, message: Message, change: int) -> None:
+        left = self.inflight.get(message.user, 0) + change
+        if left:
+            self.inflight[message.user] = left
+        else:
+            self.inflight.pop(message.user, None)
+
+    def uncharge(self, message: Message) -> None:
+        """Give a message's truesize back to its owner, and wake it where it can send again (sock_wfree)."""
+        owner = message.owner
+        before = (owner.wmem + 1) << 2 <= owner.sndbuf
+        owner.wmem -= message.truesize
+        if not before and owner.has_space:
+            self.changed[owner] = None
+            self.wakeups.wake(owner.writable)
+        elif owner.space_edges:
+            owner.space_freed = True
+            self.changed[owner] = None
+
+    def free(self, message: Message) -> None:
+        """Throw a message away: its descriptors are closed, its owner gets its space back (unix_destruct_scm)."""
+        files = message.files
+        if files:
+            self.detach(message)
+            for file in files:
+                file.release()
+        self.uncharge(message)
+
+    def closed(self, sock: Socket) -> None:
+        """A socket is gone: tell the front end, which frees what it holds for it."""
+        self.changed.pop(sock, None)
+        if self.on_close is not None:
+            self.on_close(sock)

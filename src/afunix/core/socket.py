@@ -1,0 +1,216 @@
+"""The socket itself: its state, and the few operations that are the same for all three types.
+
+State is kept in the fields, as Linux does. What must hold between operations:
+
+* CLOSED and STREAM or SEQPACKET: no peer. LISTEN: bound, no peer, the queue holds embryos only.
+* ESTABLISHED and STREAM or SEQPACKET: the peer is set until this socket is closed, also after the peer's death.
+* `wmem` is the sum of truesize over all messages that this socket owns, in whatever queue they sit.
+* Every message in `queue` has `files` that the queue owns; `oob` is None or one of the queue's messages.
+* A dead socket has an empty queue, no name in any table, both shutdown bits, and is nobody's live peer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from afunix.abi.constants import SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_STREAM
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.credentials import NO_PEER, Ucred
+from afunix.core.file import File
+from afunix.core.wait import WaitQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from afunix.core.caller import BoundInode, Caller
+    from afunix.core.kernel import Kernel
+    from afunix.core.message import Message
+
+__all__ = ["CLOSED", "ESTABLISHED", "LISTEN", "RCV_SHUTDOWN", "SEND_SHUTDOWN", "SHUTDOWN_MASK", "Socket"]
+
+ESTABLISHED: Final = 1
+CLOSED: Final = 7
+LISTEN: Final = 10
+"""TCP_ESTABLISHED, TCP_CLOSE and TCP_LISTEN: the states in which a Unix socket can be."""
+
+RCV_SHUTDOWN: Final = 1
+SEND_SHUTDOWN: Final = 2
+SHUTDOWN_MASK: Final = 3
+
+WMEM_BIAS: Final = 1
+"""sk_wmem_alloc counts from one, which the test for writability includes (unix_writable)."""
+
+
+class Socket(File):
+    """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
+
+    __slots__ = (
+        "address", "backlog", "connectors", "dead", "error", "front", "grafted", "inode", "inq", "kernel",
+        "listener", "net",        "nonblock", "number", "oob", "oobinline", "options", "passcred", "passpidfd", "passrights",
+        "passsec", "peek_off", "peer", "peer_cred", "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat",
+        "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo", "space_edges",
+        "space_freed", "state", "timestamp", "type", "wmem", "writable",
+    )  # fmt: skip
+
+    def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.type = kind
+        self.net = net
+        kernel.sockets_made += 1
+        self.number = kernel.sockets_made
+        self.state = CLOSED
+        self.shut = 0
+        self.error: Errno | None = None
+        self.dead = False
+        self.peer: Socket | None = None
+        # DGRAM sockets whose default peer is this one: they become writable when its queue gets space (POLL-2).
+        self.connectors: dict[Socket, None] = {}
+        self.address: bytes | None = None
+        self.inode: BoundInode | None = None
+        self.queue: deque[Message] = deque()
+        self.oob: Message | None = None
+        self.wmem = 0
+        self.sndbuf = kernel.limits.wmem_default
+        self.rcvbuf = kernel.limits.rmem_default
+        self.backlog = kernel.limits.max_dgram_qlen
+        # False while it waits in a listener's queue: it has no descriptor yet (sk_socket).
+        self.grafted = True
+        self.listener: Socket | None = None
+        # Waited on: data or connections to read; room in the own send buffer; room in this socket's queue (peer_wait).
+        self.readable = WaitQueue()
+        self.writable = WaitQueue()
+        self.peer_space = WaitQueue()
+        self.peer_cred: Ucred = NO_PEER
+        self.peer_groups: tuple[int, ...] | None = None
+        self.passcred = False
+        self.passpidfd = False
+        self.passsec = False
+        self.passrights = True
+        self.inq = False
+        self.timestamp = 0
+        self.oobinline = False
+        self.peek_off = -1
+        self.rcvlowat = 1
+        self.rcvtimeo: float | None = None
+        self.sndtimeo: float | None = None
+        self.nonblock = False
+        self.options: dict[int, bytes] = {}
+        # Whether a front end wants to know (in space_freed) of each read by the peer, not only of becoming writable.
+        self.space_edges = False
+        self.space_freed = False
+        # For the front end that stands on this socket; the core never looks at it.
+        self.front: object | None = None
+
+    def __repr__(self) -> str:
+        kind = {SOCK_STREAM: "STREAM", SOCK_DGRAM: "DGRAM"}.get(self.type, "SEQPACKET")
+        state = {ESTABLISHED: "established", LISTEN: "listening"}.get(self.state, "closed")
+        return f"<Socket #{self.number} {kind} {'dead' if self.dead else state} {self.address!r}>"
+
+    # -- tests that several operations share
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue holds more than the backlog allows (unix_recvq_full, CONN-2)."""
+        return len(self.queue) > self.backlog
+
+    @property
+    def has_space(self) -> bool:
+        """Whether poll may say writable as far as the own send buffer goes (unix_writable, DATA-9)."""
+        return (self.wmem + WMEM_BIAS) << 2 <= self.sndbuf and self.state != LISTEN
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether messages to or from this socket carry credentials (unix_may_passcred)."""
+        return self.passcred or self.passpidfd
+
+    def take_error(self) -> None:
+        """Raise the pending error, once (sock_error, DATA-3)."""
+        error = self.error
+        if error is not None:
+            self.error = None
+            self.kernel.changed[self] = None
+            raise SyscallError(error)
+
+    # -- operations common to all types
+
+    def shutdown(self, how: int) -> None:
+        """Shut one or both directions (unix_shutdown, DATA-7). EINVAL: `how` is none of SHUT_RD, SHUT_WR, SHUT_RDWR."""
+        if not SHUT_RD <= how <= SHUT_RDWR:
+            raise SyscallError(Errno.EINVAL)
+        bits = how + 1
+        self.shut |= bits
+        self._state_changed()
+        peer = self.peer
+        if peer is not None and self.type != SOCK_DGRAM:
+            peer.shut |= (bits & RCV_SHUTDOWN) << 1 | (bits & SEND_SHUTDOWN) >> 1
+            peer._state_changed()
+
+    def name(self, peer: bool = False) -> bytes:
+        """The address, b"" when it has none (unix_getname). ENOTCONN: the peer's is asked for and there is none."""
+        sock: Socket | None = self
+        if peer:
+            sock = self.peer
+            if sock is None:
+                raise SyscallError(Errno.ENOTCONN)
+        assert sock is not None
+        return sock.address or b""
+
+    def record_peer(self, caller: Caller) -> None:
+        """Keep the caller's effective ids for SO_PEERCRED (init_peercred, SCM-6)."""
+        credentials = caller.credentials
+        self.peer_cred = credentials.effective
+        self.peer_groups = credentials.groups
+
+    def copy_peer(self, other: Socket) -> None:
+        """Take over what the other socket recorded (copy_peercred)."""
+        self.peer_cred = other.peer_cred
+        self.peer_groups = other.peer_groups
+
+    def close(self) -> None:
+        """Give the socket up: the last reference is gone (unix_release_sock, DATA-4, CONN-10)."""
+        self._release(embryo=False)
+
+    def _release(self, embryo: bool) -> None:
+        if self.dead:
+            return
+        kernel = self.kernel
+        kernel.names.forget(self)
+        self.dead = True
+        self.shut = SHUTDOWN_MASK
+        listening = self.state == LISTEN
+        self.state = CLOSED
+        self.error = None
+        self.oob = None
+        peer, self.peer = self.peer, None
+        wake = kernel.wakeups.wake
+        wake(self.peer_space)
+        wake(self.readable)
+        wake(self.writable)
+        if peer is not None:
+            if self.type == SOCK_DGRAM:
+                peer.connectors.pop(self, None)
+            elif not peer.dead:
+                peer.shut = SHUTDOWN_MASK
+                if self.queue or embryo:
+                    peer.error = Errno.ECONNRESET
+                peer._state_changed()
+        for connector in self.connectors:
+            # Writable again: the next send is refused (DGRAM-5). It keeps its peer until then.
+            kernel.changed[connector] = None
+            wake(connector.writable)
+        while self.queue:
+            message = self.queue.popleft()
+            if listening and message.embryo is not None:
+                message.embryo._release(embryo=True)
+            kernel.free(message)
+        kernel.closed(self)
+
+    def _state_changed(self) -> None:
+        """Tell everyone who waits for anything on this socket (sk_state_change)."""
+        kernel = self.kernel
+        kernel.changed[self] = None
+        wake = kernel.wakeups.wake
+        wake(self.readable)
+        wake(self.writable)

@@ -1,0 +1,278 @@
+"""SOCK_STREAM data: unix_stream_sendmsg and unix_stream_read_generic as nowait operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from afunix.abi.constants import MSG_NOSIGNAL, MSG_OOB, MSG_PEEK
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.credentials import Ucred
+from afunix.core.errors import BrokenPipe
+from afunix.core.message import Message, Received, Sent
+from afunix.core.socket import ESTABLISHED, RCV_SHUTDOWN, SEND_SHUTDOWN, Socket
+from afunix.core.truesize import STREAM_CHUNK
+from afunix.core.truesize import stream as truesize
+from afunix.core.wait import WouldBlock
+
+if TYPE_CHECKING:
+    from afunix.core.caller import Caller
+    from afunix.core.file import File
+
+__all__ = ["receive", "send"]
+
+
+def send(
+    sock: Socket,
+    caller: Caller,
+    data: bytes,
+    flags: int = 0,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
+    address: bytes | None = None,
+    start: int = 0,
+) -> Sent | WouldBlock:
+    """Queue as much of data[start:] as the send buffer admits; `Sent.length` says how much.
+
+    On success the files belong to the queue (those of an empty send are closed, DATA-11); on any other outcome they
+    stay the caller's. EISCONN, EOPNOTSUPP: an address was given (DATA-1). ENOTCONN: no peer. EPIPE: this side shut
+    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.attach.
+    """
+    total = len(data)
+    oob = flags & MSG_OOB
+    if oob:
+        if total <= start:
+            raise SyscallError(Errno.EOPNOTSUPP)
+        total -= 1
+    if address is not None:
+        raise SyscallError(Errno.EISCONN if sock.state == ESTABLISHED else Errno.EOPNOTSUPP)
+    peer = sock.peer
+    if peer is None:
+        raise SyscallError(Errno.ENOTCONN)
+    if sock.shut & SEND_SHUTDOWN:
+        raise BrokenPipe(signal=not flags & MSG_NOSIGNAL)
+    kernel = sock.kernel
+    sent = start
+    queued: list[Message] = []
+    while sent < total or oob:
+        if sock.wmem >= sock.sndbuf:
+            if queued:
+                break
+            return WouldBlock((sock.writable,))
+        urgent = sent == total
+        if urgent:
+            oob = 0
+            chunk = data[total:]
+        else:
+            size = min(total - sent, (sock.sndbuf >> 1) - 64, STREAM_CHUNK)
+            chunk = data[sent : sent + size] if size != len(data) else data
+        message = Message(chunk, truesize(len(chunk)), sock, creds=creds)
+        if peer.dead or peer.shut & RCV_SHUTDOWN:
+            if queued:
+                break
+            raise BrokenPipe(signal=not flags & MSG_NOSIGNAL)
+        if files and not queued:
+            message.files = files
+            try:
+                kernel.attach(message, caller)
+            except SyscallError:
+                message.files = ()
+                raise
+        if creds is None and (sock.wants_credentials or peer.wants_credentials or not peer.grafted):
+            message.creds = caller.credentials.real
+        sock.wmem += message.truesize
+        peer.queue.append(message)
+        if urgent:
+            peer.oob = message
+        sent += len(chunk)
+        queued.append(message)
+    if queued:
+        changed = kernel.changed
+        changed[peer] = None
+        if (sock.wmem + 1) << 2 > sock.sndbuf:
+            changed[sock] = None
+        if peer.readable.waiters:
+            kernel.wakeups.pending[peer.readable] = None
+    else:
+        for file in files:
+            file.release()
+    return Sent(peer, sent - start, queued)
+
+
+def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
+    """Take up to `size` bytes, merging messages as far as Linux does (DATA-10, OOB-1).
+
+    A result of length 0 with `name` None means end of file. EINVAL: not connected (DATA-2), or no urgent byte for
+    MSG_OOB. Queued data come first, then the pending error once, then the end of file (DATA-3).
+    """
+    if sock.state != ESTABLISHED:
+        raise SyscallError(Errno.EINVAL)
+    if flags & MSG_OOB:
+        return _receive_urgent(sock, flags)
+    queue = sock.queue
+    peek = flags & MSG_PEEK
+    if sock.oob is None and sock.peek_off < 0 and not peek and queue:
+        message = queue[0]
+        if size >= len(message.data) - message.consumed > 0 and (len(queue) == 1 or message.files):
+            return _take_whole(sock, message)
+    return _read(sock, size, flags, bool(peek))
+
+
+def _take_whole(sock: Socket, message: Message) -> Received:
+    """The common case: one message, read to its end, with nothing behind it to merge."""
+    data = message.data
+    before = message.consumed
+    if before:
+        data = data[before:]
+    received = Received(sock, data, len(data))
+    received.before = before
+    received.popped = (message,)
+    received.name = message.owner.address or b""
+    received.creds = message.creds
+    sock.queue.popleft()
+    kernel = sock.kernel
+    if message.files:
+        received.files = message.files
+        kernel.detach(message)
+    kernel.uncharge(message)
+    kernel.changed[sock] = None
+    return received
+
+
+def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBlock:
+    """unix_stream_read_generic, message by message."""
+    kernel = sock.kernel
+    queue = sock.queue
+    chunks: list[bytes] = []
+    copied = 0
+    taken: list[Message] = []
+    received = Received(sock, b"", 0)
+    received.oob = sock.oob
+    if sock.peek_off >= 0:
+        received.peek_off = sock.peek_off
+    skip = sock.peek_off if peek and sock.peek_off > 0 else 0
+    index = 0  # of the message looked at; reads unlink as they go, so it stays 0 unless peeking
+    check = sock.wants_credentials
+    while True:
+        message, index = _manage_oob(sock, index, peek, copied)
+        while message is not None and skip >= len(message):
+            skip -= len(message)
+            index += 1
+            message = queue[index] if index < len(queue) else None
+            if message is not None and (message is sock.oob or not len(message)):
+                message, index = _manage_oob(sock, index, peek, copied)
+        if message is None:
+            if copied:
+                received.ended = index < len(queue)
+                break
+            sock.take_error()
+            if sock.shut & RCV_SHUTDOWN:
+                return received
+            return WouldBlock((sock.readable,))
+        if received.name is None:
+            received.creds = message.creds
+            received.name = message.owner.address or b""
+        elif check and message.creds != received.creds:
+            received.ended = True
+            break
+        start = message.consumed + skip
+        chunk = message.data[start : start + size - copied]
+        chunks.append(chunk)
+        copied += len(chunk)
+        if peek:
+            if sock.peek_off >= 0:
+                sock.peek_off += len(chunk)
+            if message.files:
+                received.files = message.files
+                break
+            skip = 0
+            index += 1
+            if index >= len(queue) or copied >= size:
+                break
+            continue
+        if sock.peek_off >= 0:
+            sock.peek_off = max(0, sock.peek_off - len(chunk))
+        if not taken and received.partial is None:
+            received.before = message.consumed
+        message.consumed += len(chunk)
+        if message.files:
+            received.files = message.files
+            kernel.detach(message)
+        if len(message):
+            received.partial = message
+            break
+        queue.popleft()
+        kernel.uncharge(message)
+        taken.append(message)
+        if received.files or copied >= size:
+            break
+    received.popped = taken
+    received.data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    received.length = copied
+    if not peek:
+        kernel.changed[sock] = None
+    return received
+
+
+def _manage_oob(sock: Socket, index: int, peek: bool, copied: int) -> tuple[Message | None, int]:
+    """The message to read next: reads stop at the urgent mark, and pass over an urgent byte that is not inline.
+
+    Follows manage_oob; a message that was emptied by recv(MSG_OOB) stays in the queue until the next read.
+    """
+    queue = sock.queue
+    kernel = sock.kernel
+    while True:
+        if index >= len(queue):
+            return None, index
+        message = queue[index]
+        if len(message) and message is not sock.oob:
+            return message, index
+        if not len(message):
+            if copied and (sock.oob is None or message is sock.oob):
+                return None, index
+            if peek:
+                index += 1
+            else:
+                queue.popleft()
+                kernel.free(message)
+                kernel.changed[sock] = None
+            if index >= len(queue):
+                return None, index
+            message = queue[index]
+            if message is not sock.oob:
+                if len(message):
+                    return message, index
+                continue
+        if copied:
+            return None, index
+        if peek:
+            if sock.oobinline:
+                return message, index
+            index += 1
+            if index >= len(queue):
+                return None, index
+            continue
+        sock.oob = None
+        kernel.changed[sock] = None
+        if sock.oobinline:
+            return message, index
+        queue.popleft()
+        kernel.free(message)
+
+
+def _receive_urgent(sock: Socket, flags: int) -> Received:
+    """recv(MSG_OOB): the urgent byte (unix_stream_recv_urg, OOB-1). EINVAL: there is none, or it is inline."""
+    message = sock.oob
+    if sock.oobinline or message is None:
+        raise SyscallError(Errno.EINVAL)
+    received = Received(sock, message.data[message.consumed : message.consumed + 1], 1)
+    received.flags = MSG_OOB
+    received.name = message.owner.address or b""
+    received.oob = message
+    if not flags & MSG_PEEK:
+        received.before = message.consumed
+        received.partial = message
+        message.consumed += 1
+        sock.oob = None
+        sock.kernel.changed[sock] = None
+    return received

@@ -1,0 +1,63 @@
+"""Wait queues: where a call that would block says what it waits for, and who is told when that happens.
+
+The core never waits. A nowait operation that can't finish returns `WouldBlock`, which names the queues; a front
+end registers a waiter there. Operations that change state mark the queues they touched with `wake`, and the
+driver that ran the operation applies them after it (`Wakeups.apply`), so that no waiter sees half a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+__all__ = ["WaitQueue", "Wakeups", "WouldBlock"]
+
+Waiter = Callable[[], None]
+
+
+class WaitQueue:
+    """Waiters in the order in which they came (`wait_queue_head` in Linux)."""
+
+    __slots__ = ("waiters",)
+
+    def __init__(self) -> None:
+        self.waiters: dict[Waiter, None] = {}
+
+    def add(self, waiter: Waiter) -> None:
+        """Put a waiter at the end; one that is there already keeps its place."""
+        self.waiters.setdefault(waiter)
+
+    def discard(self, waiter: Waiter) -> None:
+        """Take a waiter out, whether or not it is there."""
+        self.waiters.pop(waiter, None)
+
+
+class Wakeups:
+    """The wake-ups that operations caused and that the driver has not applied yet."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        self.pending: dict[WaitQueue, None] = {}
+
+    def wake(self, queue: WaitQueue) -> None:
+        """Note that something changed which waiters of this queue may be waiting for; free where nobody waits."""
+        if queue.waiters:
+            self.pending[queue] = None
+
+    def apply(self) -> None:
+        """Call each waiter of the noted queues once, first come first served, until nothing is left to tell."""
+        while self.pending:
+            queue, _ = self.pending.popitem()
+            for waiter in list(queue.waiters):
+                if waiter in queue.waiters:
+                    waiter()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WouldBlock:
+    """The answer of a nowait operation that can't finish now: try again when one of these queues is woken."""
+
+    queues: tuple[WaitQueue, ...]

@@ -1,0 +1,1 @@
+"""Readers of what the kernel does: traces, captures, listings."""

@@ -1,0 +1,1 @@
+"""Unmodified Linux programs on the core kernel, by seccomp user notification."""

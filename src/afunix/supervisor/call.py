@@ -1,0 +1,117 @@
+"""One trapped system call, as the handlers in afunix.syscalls see it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.file import File
+from afunix.core.socket import Socket
+from afunix.supervisor import hostcalls
+from afunix.supervisor.caller import HostInode
+from afunix.supervisor.passed import HostFile
+from afunix.supervisor.placeholder import Placeholder
+
+if TYPE_CHECKING:
+    from afunix.core.kernel import Kernel
+    from afunix.supervisor.caller import TaskCaller
+    from afunix.supervisor.memory import Memory
+    from afunix.supervisor.supervisor import Supervisor
+    from afunix.supervisor.tasks import Task
+
+__all__ = ["NotifiedCall"]
+
+
+class NotifiedCall:
+    """A call whose thread waits for our answer to the notification `id`."""
+
+    __slots__ = ("args", "caller", "id", "installed", "kernel", "memory", "name", "sock", "supervisor", "task", "tid")
+
+    sock: Socket
+
+    def __init__(
+        self, supervisor: Supervisor, notification: int, tid: int, task: Task, name: str, args: tuple[int, ...]
+    ) -> None:
+        self.supervisor = supervisor
+        self.id = notification
+        self.tid = tid
+        self.task = task
+        self.name = name
+        self.args = args
+        self.kernel: Kernel = supervisor.kernel
+        self.memory: Memory = task.memory
+        self.caller: TaskCaller = task.caller
+        # Descriptors already given to the program by this call: (number, inode) of those to be taken back on undo.
+        self.installed: list[int] = []
+
+    now = staticmethod(time.monotonic)
+
+    @property
+    def mode(self) -> int:
+        """The mode of the placeholder, which fchmod changes natively."""
+        fd = self.task.take(self.args[0] & 0xFFFFFFFF)
+        try:
+            return os.fstat(fd).st_mode & 0o7777
+        finally:
+            os.close(fd)
+
+    def files(self, descriptors: Sequence[int]) -> list[File]:
+        """Copies of the caller's descriptors, on their way to somebody else. EBADF."""
+        files: list[File] = []
+        try:
+            for number in descriptors:
+                if number < 0:
+                    raise SyscallError(Errno.EBADF)
+                files.append(HostFile(self.task.take(number)))
+        except BaseException:
+            for file in files:
+                file.release()
+            raise
+        return files
+
+    def ensure_room(self, number: int) -> None:
+        """EMFILE unless so many more descriptors fit into the caller's table."""
+        limit = min(self.caller.nofile, 1 << 31)
+        if all(self.task.is_free(limit - 1 - at) for at in range(number)):
+            return
+        if limit - self.task.open_below(limit) < number:
+            raise SyscallError(Errno.EMFILE)
+
+    def install(self, file: File, cloexec: bool) -> int:
+        """Give the caller a descriptor of a passed file, or of a new socket. EMFILE."""
+        if isinstance(file, Socket):
+            front = self.supervisor.placeholder(file)
+            number = self._install(front.held, cloexec)
+            front.holder = (self.task, number)
+            front.installed()
+            return number
+        if not isinstance(file, HostFile):
+            raise TypeError(f"{type(file).__name__} can't be given to a host process")
+        return self._install(file.fetch(), cloexec)
+
+    def _install(self, fd: int, cloexec: bool) -> int:
+        number = self.supervisor.listener.install(self.id, fd, cloexec, self.supervisor.reusable(self.task))
+        self.installed.append(number)
+        return number
+
+    def install_pidfd(self, pid: int) -> int:
+        """Give the caller a pidfd."""
+        fd = hostcalls.pidfd_open(pid)
+        try:
+            return self._install(fd, True)
+        finally:
+            os.close(fd)
+
+    def install_inode(self, sock: Socket) -> int:
+        """Give the caller an O_PATH descriptor of a bound inode."""
+        inode = sock.inode
+        assert isinstance(inode, HostInode)
+        return self._install(inode.fd, True)
+
+    def touch(self, front: Placeholder, number: int) -> None:
+        """This call's thread holds the placeholder under this number."""
+        front.holder = (self.task, number)
+        self.sock = front.sock

@@ -1,0 +1,274 @@
+"""System calls of the host that Python has no function for, typed; and why a supervised thread can't be reached.
+
+All go through libc's syscall(3): glibc wraps few of them, and its setgroups would change every thread of the
+process where the kernel's changes one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Sequence
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_ulong, c_void_p
+from typing import Any, Final, NoReturn
+
+from afunix.abi import arch, bpf, seccomp
+from afunix.abi.errno import Errno, SyscallError
+
+__all__ = [
+    "SFD_CLOEXEC",
+    "SFD_NONBLOCK",
+    "Gone",
+    "Inaccessible",
+    "Unsupported",
+    "action_available",
+    "bind",
+    "capget",
+    "capset",
+    "faccessat2",
+    "filesystem_type",
+    "install_filter",
+    "openat2",
+    "pidfd_getfd",
+    "pidfd_open",
+    "process_vm_readv",
+    "process_vm_writev",
+    "set_child_subreaper",
+    "set_no_new_privs",
+    "set_pdeathsig",
+    "setfsgid",
+    "setfsuid",
+    "setgroups",
+    "signalfd",
+    "tgkill",
+]
+
+SFD_CLOEXEC: Final = 0o2000000
+SFD_NONBLOCK: Final = 0o4000
+
+
+class Unsupported(Exception):  # noqa: N818 -- a statement about the host, shown to the user as it is
+    """The host lacks something that supervision needs; the text is one sentence that says what."""
+
+
+class Gone(Exception):  # noqa: N818 -- not an error: programs are killed and interrupted all the time
+    """The supervised thread is dead, or a signal took it out of the call that it was in."""
+
+
+class Inaccessible(Exception):  # noqa: N818
+    """The host doesn't let this process look into a supervised one; the text says which and what would help."""
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = [("base", c_void_p), ("length", c_size_t)]
+
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_NUMBERS: Final = arch.current().numbers
+
+
+def _prepare(name: str, *argtypes: Any) -> Any:
+    """A function object of its own for this call: syscall(3) with the types of its arguments fixed."""
+    function = _libc["syscall"]
+    function.argtypes = [c_long, *argtypes]
+    function.restype = c_long
+    number = _NUMBERS[name]
+    return lambda *args: function(number, *args)
+
+
+def _fail() -> NoReturn:
+    raise SyscallError(Errno(ctypes.get_errno()))
+
+
+_pidfd_open: Final = _prepare("pidfd_open", c_int, c_uint)
+_pidfd_getfd: Final = _prepare("pidfd_getfd", c_int, c_int, c_uint)
+_process_vm_readv: Final = _prepare("process_vm_readv", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
+_process_vm_writev: Final = _prepare("process_vm_writev", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
+_seccomp: Final = _prepare("seccomp", c_uint, c_uint, c_void_p)
+_prctl: Final = _prepare("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_signalfd4: Final = _prepare("signalfd4", c_int, c_void_p, c_size_t, c_int)
+_openat2: Final = _prepare("openat2", c_int, c_char_p, c_void_p, c_size_t)
+_faccessat2: Final = _prepare("faccessat2", c_int, c_char_p, c_int, c_int)
+_setfsuid: Final = _prepare("setfsuid", c_uint)
+_setfsgid: Final = _prepare("setfsgid", c_uint)
+_setgroups: Final = _prepare("setgroups", c_size_t, c_void_p)
+_tgkill: Final = _prepare("tgkill", c_int, c_int, c_int)
+_capget: Final = _prepare("capget", c_void_p, c_void_p)
+_capset: Final = _prepare("capset", c_void_p, c_void_p)
+_fstatfs: Final = _prepare("fstatfs", c_int, c_void_p)
+_bind: Final = _prepare("bind", c_int, c_char_p, c_uint)
+
+_CAPABILITY_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)  # version 3, the calling thread
+_STATFS_SIZE: Final = 120
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """A descriptor for a process, close-on-exec; with PIDFD_THREAD (Linux 6.9) for a thread.
+
+    ESRCH; EINVAL: not a thread group's leader, or a flag that the kernel doesn't know (pidfd_open(2)).
+    """
+    fd: int = _pidfd_open(pid, flags)
+    if fd < 0:
+        _fail()
+    return fd
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A duplicate of another process's descriptor, close-on-exec (pidfd_getfd(2)).
+
+    EBADF: not open there. EPERM: this process may not trace that one. ESRCH: it is dead. EMFILE.
+    """
+    copy: int = _pidfd_getfd(pidfd, fd, 0)
+    if copy < 0:
+        _fail()
+    return copy
+
+
+def process_vm_readv(pid: int, local: Sequence[tuple[int, int]], remote: Sequence[tuple[int, int]]) -> int:
+    """Copy from the memory of a thread to ours; ranges are (address, length); returns the bytes copied.
+
+    EFAULT: nothing accessible at the start. ESRCH, EPERM (process_vm_readv(2)). The hot path is in memory.py.
+    """
+    copied: int = _process_vm_readv(pid, _iovecs(local), len(local), _iovecs(remote), len(remote), 0)
+    if copied < 0:
+        _fail()
+    return copied
+
+
+def process_vm_writev(pid: int, local: Sequence[tuple[int, int]], remote: Sequence[tuple[int, int]]) -> int:
+    """Copy from our memory to that of a thread, page protection respected; see process_vm_readv."""
+    copied: int = _process_vm_writev(pid, _iovecs(local), len(local), _iovecs(remote), len(remote), 0)
+    if copied < 0:
+        _fail()
+    return copied
+
+
+def _iovecs(ranges: Sequence[tuple[int, int]]) -> Any:
+    return (_Iovec * len(ranges))(*[_Iovec(address, length) for address, length in ranges])
+
+
+def action_available(action: int) -> bool:
+    """Whether this kernel knows a SECCOMP_RET_* action (SECCOMP_GET_ACTION_AVAIL). ENOSYS, EPERM: no seccomp(2)."""
+    if _seccomp(seccomp.SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(c_uint(action))) == 0:
+        return True
+    if ctypes.get_errno() in (Errno.EOPNOTSUPP, Errno.EINVAL):
+        return False
+    _fail()
+
+
+def install_filter(program: bytes, flags: int) -> int:
+    """Put a seccomp filter (an array of struct sock_filter) on the calling thread for good.
+
+    With SECCOMP_FILTER_FLAG_NEW_LISTENER the result is the listener's descriptor, close-on-exec. EACCES: neither
+    no_new_privs nor CAP_SYS_ADMIN. EBUSY: a filter of this thread has a listener already. EINVAL, EMFILE, ENOMEM.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    header = bpf.SOCK_FPROG.pack(len(program) // bpf.SOCK_FILTER.size, ctypes.addressof(code))
+    result: int = _seccomp(seccomp.SECCOMP_SET_MODE_FILTER, flags, header)
+    if result < 0:
+        _fail()
+    return result
+
+
+def set_no_new_privs() -> None:
+    """From now on execve grants nothing: no set-user-ID, no file capabilities (PR_SET_NO_NEW_PRIVS)."""
+    if _prctl(seccomp.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0:
+        _fail()
+
+
+def set_child_subreaper(on: bool = True) -> None:
+    """Orphans among the descendants become children of this process instead of init's (PR_SET_CHILD_SUBREAPER)."""
+    if _prctl(seccomp.PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) < 0:
+        _fail()
+
+
+def set_pdeathsig(number: int) -> None:
+    """This signal comes when the thread that forked this process ends (PR_SET_PDEATHSIG); 0 for none."""
+    if _prctl(seccomp.PR_SET_PDEATHSIG, number, 0, 0, 0) < 0:
+        _fail()
+
+
+def signalfd(signals: Iterable[int], flags: int = SFD_CLOEXEC | SFD_NONBLOCK) -> int:
+    """A descriptor from which the given signals, which must be blocked, are read as struct signalfd_siginfo."""
+    mask = 0
+    for number in signals:
+        mask |= 1 << number - 1
+    fd: int = _signalfd4(-1, mask.to_bytes(8, "little"), 8, flags)
+    if fd < 0:
+        _fail()
+    return fd
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """open(2) with limits on how the path may be resolved: RESOLVE_* (openat2(2)). O_CLOEXEC is added."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    fd: int = _openat2(dirfd, path, ctypes.byref(how), ctypes.sizeof(how))
+    if fd < 0:
+        _fail()
+    return fd
+
+
+def faccessat2(dirfd: int, path: bytes, mode: int, flags: int = 0) -> None:
+    """Check access; AT_EACCESS takes the effective and filesystem ids, AT_EMPTY_PATH dirfd itself. EACCES, ENOENT..."""
+    if _faccessat2(dirfd, path, mode, flags) < 0:
+        _fail()
+
+
+def setfsuid(uid: int) -> int:
+    """Set the calling thread's filesystem user; returns the one before. Fails silently, as setfsuid(2) says."""
+    return int(_setfsuid(uid)) & 0xFFFFFFFF
+
+
+def setfsgid(gid: int) -> int:
+    """Set the calling thread's filesystem group; returns the one before."""
+    return int(_setfsgid(gid)) & 0xFFFFFFFF
+
+
+def setgroups(groups: Sequence[int]) -> None:
+    """Set the supplementary groups of the calling thread alone. EPERM: no CAP_SETGID."""
+    if _setgroups(len(groups), (c_uint * len(groups))(*groups)) < 0:
+        _fail()
+
+
+def tgkill(tgid: int, tid: int, number: int) -> bool:
+    """Send a signal to one thread; 0 sends none. False if there is no such thread in that process. EPERM."""
+    if _tgkill(tgid, tid, number) == 0:
+        return True
+    if ctypes.get_errno() == Errno.ESRCH:
+        return False
+    _fail()
+
+
+def capget() -> tuple[int, int, int]:
+    """The calling thread's effective, permitted and inheritable capabilities as bit masks (capget(2))."""
+    data = (c_uint * 6)()
+    if _capget(_CAPABILITY_HEADER, data) < 0:
+        _fail()
+    effective, permitted, inheritable = (data[index] | data[index + 3] << 32 for index in range(3))
+    return effective, permitted, inheritable
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set the calling thread's capabilities. EPERM: an effective one that is not permitted (capset(2))."""
+    masks = (effective, permitted, inheritable)
+    data = (c_uint * 6)(*(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
+    if _capset(_CAPABILITY_HEADER, data) < 0:
+        _fail()
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the filesystem that holds an open file, of any kind: f_type of fstatfs(2)."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    if _fstatfs(fd, buffer) < 0:
+        _fail()
+    return int.from_bytes(buffer.raw[:8], "little")
+
+
+def bind(fd: int, address: bytes) -> None:
+    """bind(2) with a whole `struct sockaddr`: Python's own refuses a path of 108 bytes, which Linux allows (NAME-5)."""
+    if _bind(fd, address, len(address)) < 0:
+        _fail()

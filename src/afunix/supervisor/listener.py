@@ -1,0 +1,181 @@
+"""The seccomp listener: calls of supervised threads come out of it, and answers go in.
+
+Everything is fcntl.ioctl on reused bytearrays, which costs half of what ctypes does. A loop that polls the listener
+and then receives needs about 8 microseconds a call with SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, program and wake-ups
+included; without it 50 on two processors.
+
+A thread leaves its call when a signal comes, and nobody is told: the notification is no longer there when it is
+answered (ENOENT). There is one gap that user space can't close: if the signal has ended the thread's wait and the
+answer comes before the thread takes the lock (seccomp_do_user_notification), the kernel accepts the answer and
+drops it. Poll the listener before the other descriptors of a loop: what happened before a call is then seen with it.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINPROGRESS, EINTR, EINVAL, ENOENT, ESRCH
+from fcntl import ioctl
+from struct import Struct
+from typing import Final
+
+from afunix.abi.constants import O_CLOEXEC
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.seccomp import (
+    ADDFD,
+    NOTIF,
+    NOTIF_CALL,
+    RESP,
+    SECCOMP_ADDFD_FLAG_SEND,
+    SECCOMP_ADDFD_FLAG_SETFD,
+    SECCOMP_IOCTL_NOTIF_ADDFD,
+    SECCOMP_IOCTL_NOTIF_ID_VALID,
+    SECCOMP_IOCTL_NOTIF_RECV,
+    SECCOMP_IOCTL_NOTIF_SEND,
+    SECCOMP_IOCTL_NOTIF_SET_FLAGS,
+    SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP,
+    SECCOMP_USER_NOTIF_FLAG_CONTINUE,
+)
+from afunix.supervisor.hostcalls import Gone, Unsupported
+
+__all__ = ["Gone", "Listener", "Notification"]
+
+Notification = tuple[int, int, int, int, int, int, int, int, int]
+"""id, thread, call number, six arguments. The machine is not in it: the filter refuses calls of another one."""
+
+_ID: Final = Struct("<Q")
+_clear: Final = Struct(f"{NOTIF.size}x").pack_into
+_unpack: Final = NOTIF_CALL.unpack
+_pack_answer: Final = RESP.pack_into
+_pack_install: Final = ADDFD.pack_into
+
+
+class Listener:
+    """One listener. Owns its descriptor. For one thread only: the buffers are shared by all calls.
+
+    A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener.
+    """
+
+    __slots__ = ("_answer", "_install", "_notification", "fd", "sync")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._notification = bytearray(NOTIF.size)
+        self._answer = bytearray(RESP.size)
+        self._install = bytearray(ADDFD.size)
+        self.sync = self._wake_up_in_place()
+        """Whether threads and supervisor wake each other on the same processor (Linux 6.6)."""
+
+    def _wake_up_in_place(self) -> bool:
+        try:
+            ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+        except OSError as error:
+            if error.errno == EINVAL:
+                return False
+            raise
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor to poll: POLLIN when `receive` won't wait, POLLHUP when no thread is left."""
+        return self.fd
+
+    def close(self) -> None:
+        """Close the descriptor. When the last copy anywhere is closed, trapped calls fail with ENOSYS."""
+        os.close(self.fd)
+
+    def receive(self) -> Notification | None:
+        """The oldest call that nobody has received; waits for one. None: it was interrupted, or no thread is left."""
+        buffer = self._notification
+        _clear(buffer, 0)
+        try:
+            ioctl(self.fd, SECCOMP_IOCTL_NOTIF_RECV, buffer)
+        except OSError as error:
+            if error.errno in (ENOENT, EINTR):
+                return None
+            raise
+        return _unpack(buffer)
+
+    def answer(self, notification: int, value: int) -> bool:
+        """End the call with this value (64 bits, signed). False: the thread is no longer in it."""
+        _pack_answer(self._answer, 0, notification, value, 0, 0)
+        return self._send()
+
+    def fail(self, notification: int, errno: int) -> bool:
+        """End the call with an error: a positive errno, or ERESTARTSYS. False: the thread is no longer in it."""
+        _pack_answer(self._answer, 0, notification, 0, -errno, 0)
+        return self._send()
+
+    def proceed(self, notification: int) -> bool:
+        """Let the host's kernel run the call (SECCOMP_USER_NOTIF_FLAG_CONTINUE). False: as for `answer`."""
+        _pack_answer(self._answer, 0, notification, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+        return self._send()
+
+    def _send(self) -> bool:
+        while True:
+            try:
+                ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, self._answer)
+            except OSError as error:
+                if error.errno == ENOENT:
+                    return False
+                if error.errno != EINTR:  # EINPROGRESS: answered twice, which is our own mistake
+                    raise
+            else:
+                return True
+
+    def valid(self, notification: int) -> bool:
+        """Whether the thread is still in its call, so that its number and its memory mean what they did."""
+        try:
+            ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ID_VALID, bytearray(_ID.pack(notification)))
+        except OSError as error:
+            if error.errno == ENOENT:
+                return False
+            raise
+        return True
+
+    def install(self, notification: int, host_fd: int, cloexec: bool, at: int | None = None) -> int:
+        """Give the thread a descriptor for what our descriptor host_fd refers to; the call goes on.
+
+        It gets the lowest free number, or `at`, whatever was open there. Gone: the thread left its call.
+        SyscallError: EMFILE, or EBADF if `at` is beyond RLIMIT_NOFILE; and what a security module says.
+        """
+        flags = 0 if at is None else SECCOMP_ADDFD_FLAG_SETFD
+        return self._add(notification, flags, host_fd, at or 0, O_CLOEXEC if cloexec else 0)
+
+    def install_and_answer(self, notification: int, host_fd: int, cloexec: bool) -> int | None:
+        """Give the thread a descriptor and end its call with the number, in one step (Linux 5.14).
+
+        None: the thread left its call, and nothing was installed. SyscallError (EMFILE) leaves it waiting.
+        """
+        try:
+            return self._add(notification, SECCOMP_ADDFD_FLAG_SEND, host_fd, 0, O_CLOEXEC if cloexec else 0)
+        except Gone:
+            return None
+
+    def _add(self, notification: int, flags: int, host_fd: int, at: int, newfd_flags: int) -> int:
+        _pack_install(self._install, 0, notification, flags, host_fd, at, newfd_flags)
+        while True:
+            try:
+                number: int = ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ADDFD, self._install)
+            except OSError as error:
+                # ESRCH: the thread was interrupted with our request already in its queue. EINPROGRESS: this
+                # process was stopped and continued (SIGSTOP) inside a request with FLAG_SEND, which started over.
+                if error.errno in (ENOENT, ESRCH, EINPROGRESS):
+                    raise Gone from None
+                if error.errno != EINTR:  # EBUSY can't be: one thread has one request under way
+                    raise SyscallError(Errno(error.errno or 0)) from None
+            else:
+                return number
+
+    def check(self, host_fd: int) -> None:
+        """Unsupported, if this kernel lacks an operation that `install_and_answer` needs.
+
+        No notification has id 0 at the start, and flags are looked at before the id.
+        """
+        try:
+            self._add(0, SECCOMP_ADDFD_FLAG_SEND, host_fd, 0, 0)
+        except Gone:
+            return
+        except SyscallError as error:
+            raise Unsupported(
+                "Linux 5.14 or later is needed: this kernel can't give a descriptor to a supervised program "
+                f"(SECCOMP_ADDFD_FLAG_SEND: {error})"
+            ) from None

@@ -1,0 +1,446 @@
+"""Placeholders: the real descriptors that stand in programs for virtual sockets, and how they mirror readiness.
+
+A placeholder is a host Unix stream socket whose program end (P) only programs hold, so close, dup, fork, exec,
+poll, select and epoll on it are the host kernel's work. What makes P show the poll bits of the virtual socket:
+
+=====================  ==============================================================================================
+virtual state          host state of P
+=====================  ==============================================================================================
+closed, never used     P is unconnected, which by itself polls OUT|HUP; there is no other end
+readable               one byte in P's queue for each message: every message is an edge for edge-triggered epoll.
+                       Descriptors in a message (and connections in a listener's queue) travel with its byte as
+                       SCM_RIGHTS, so the host counts them, closes them with the queue, and collects cycles (SCM-10)
+not writable           P's own send buffer is filled; draining it at the supervisor's end (S) makes it writable
+urgent byte            the byte was sent with MSG_OOB
+reading shut           S shut its writing: RDHUP|IN
+both directions shut   S shut both: HUP|RDHUP|IN
+peer closed            S was closed: HUP|RDHUP|IN
+error pending          S was closed with unread data: ERR|HUP|RDHUP|IN
+=====================  ==============================================================================================
+
+While S is open, its end of file says that the last descriptor of P anywhere is gone. Without S nothing of P can change
+any more that another program would notice, so sweeps (see watch) are early enough. Bytes are taken out of P through
+a short-lived copy of a program's descriptor (pidfd_getfd); the bytes of messages already read may stay as long as
+the queue is not empty, so a burst is drained once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket as host
+from collections import deque
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from afunix.abi.constants import MSG_OOB, SOCK_DGRAM
+from afunix.abi.errno import SyscallError
+from afunix.core import readiness
+from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
+
+if TYPE_CHECKING:
+    from afunix.core.message import Message
+    from afunix.supervisor.watch import Watch
+
+__all__ = ["Holder", "Parkable", "Placeholder", "adopt"]
+
+FILL: Final = bytes(2000)
+"""One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
+LAG_MAX: Final = 128
+"""How many bytes of messages already read may stay in P's queue."""
+HostSocket = host.SocketType
+STREAM = (host.AF_UNIX, host.SOCK_STREAM, 0)
+CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
+
+
+class Holder(Protocol):
+    """The process that has a descriptor of P."""
+
+    tgid: int
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+
+    def take(self, fd: int) -> int:
+        """A copy of the descriptor in the supervisor (pidfd_getfd). EBADF, ESRCH."""
+
+
+class Parkable(Protocol):
+    """Something that travels as a descriptor: a passed file, or the placeholder of a connection not yet accepted."""
+
+    held: int
+    """The supervisor's own copy of the descriptor; -1 while it is parked in a host queue or with programs only."""
+    parked: Placeholder | None
+    """In whose queue it is parked."""
+
+
+def adopt(fd: int) -> HostSocket:
+    """A descriptor as a socket object, without asking the kernel what it is."""
+    return HostSocket(host.AF_UNIX, host.SOCK_STREAM, 0, fd)
+
+
+class Placeholder:
+    """What the supervisor holds for one virtual socket."""
+
+    __slots__ = (
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held", "holder", "inode",
+        "parked", "sock", "watch",
+    )  # fmt: skip
+
+    def __init__(self, sock: Socket, watch: Watch) -> None:
+        """Make the host sockets: a pair, or an unconnected one for a closed stream or record socket."""
+        self.sock = sock
+        self.watch = watch
+        self.parked: Placeholder | None = None
+        self.holder: tuple[Holder, int] | None = None
+        # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
+        self._entries: deque[tuple[Message, bool, list[Parkable]]] = deque()
+        self._stale = 0  # entries at the front whose messages were read already
+        self._filled = False
+        self._shut = 0
+        self._loose_shut = 0
+        self._closed_end = False
+        self._error_shown = False
+        if sock.state == CLOSED and sock.type != SOCK_DGRAM:
+            mine = HostSocket(host.AF_UNIX, host.SOCK_STREAM)
+            self.end: HostSocket | None = None
+        else:
+            self.end, mine = host.socketpair()
+            assert self.end is not None
+            self.end.setblocking(False)
+            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
+        if sock.nonblock:
+            mine.setblocking(False)
+        self.held = mine.detach()
+        self.inode = os.fstat(self.held).st_ino
+        watch.add(self)
+        sock.front = self
+
+    # -- life
+
+    def installed(self) -> None:
+        """A program has P now: the supervisor's copy goes, so that the end of file on S means something."""
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+
+    def dispose(self) -> None:
+        """The virtual socket is gone: free all that the host holds for it."""
+        self.watch.remove(self)
+        if self.end is not None:
+            self.end.close()
+            self.end = None
+        self._closed_end = True
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+        for _, _, items in self._entries:
+            for item in items:
+                if item.parked is self:
+                    item.parked = None
+        self._entries.clear()
+
+    @property
+    def shut_both(self) -> bool:
+        """Whether S shut both directions, so that a hang-up on it may be its own."""
+        return self._shut == SHUTDOWN_MASK
+
+    # -- P, for as long as something is done to it
+
+    def _program_end(self) -> HostSocket | None:
+        """P itself: the held copy's duplicate, or a copy of the descriptor in the program that last used it."""
+        if self.held >= 0:
+            return adopt(os.dup(self.held))
+        if self.parked is not None:
+            self.parked.unpark_all()
+            if self.held >= 0:
+                return adopt(os.dup(self.held))
+        if self.holder is not None:
+            holder, number = self.holder
+            try:
+                fd = holder.take(number)
+            except SyscallError:
+                return None
+            if os.fstat(fd).st_ino == self.inode:
+                return adopt(fd)
+            os.close(fd)
+        return None
+
+    # -- mirroring
+
+    def sync(self, answered: bool = True) -> bool:
+        """Make P show what the virtual socket's state says.
+
+        False: there is an urgent byte to be shown after the call that changed the state was `answered`, as the
+        SIGURG that the host sends with it would interrupt that call.
+        """
+        sock = self.sock
+        if self._closed_end:
+            self._sync_closed()
+            return True
+        if self.end is None and not self._pair():
+            return True
+        queue = sock.queue
+        complete = answered or sock.oob is None or not self._signals_owner()
+        if complete and (queue or self._entries):
+            self._sync_queue()
+        shut = sock.shut
+        peer = sock.peer
+        if peer is not None and peer.dead and sock.type != SOCK_DGRAM:
+            self._hang_up()
+            return complete
+        if self._filled == readiness.writable(sock):
+            self._sync_writable()
+        elif sock.space_freed:
+            self._send_edge()
+        if shut & RCV_SHUTDOWN and self._shut != shut:
+            self._sync_shut(shut)
+        return complete
+
+    def _pair(self) -> bool:
+        """Give an unconnected P an other end, once the virtual socket connects or listens."""
+        sock = self.sock
+        if sock.state == CLOSED:
+            if sock.shut & ~self._loose_shut:
+                self._loose_shut = sock.shut
+                mine = self._program_end()
+                if mine is not None:
+                    with closing(mine):
+                        mine.shutdown((sock.shut & SHUTDOWN_MASK) - 1)
+            return False
+        mine = self._program_end()
+        if mine is None:
+            return False
+        with closing(mine):
+            self.end = self.watch.connect(mine)
+            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
+        self.watch.paired(self)
+        if self._loose_shut & 2:
+            # P cannot send through its shut half; the virtual socket polls writable all the same.
+            self._filled = False
+        return True
+
+    def _sync_queue(self) -> None:
+        queue = self.sock.queue
+        entries = self._entries
+        # Entries in front whose messages are no longer queued: read, or dropped.
+        stale = self._stale
+        first = queue[0] if queue else None
+        count = len(entries)
+        while stale < count and entries[stale][0] is not first:
+            stale += 1
+        self._stale = stale
+        if stale == count and queue and count and entries[-1][0] in queue:
+            # The order changed (an undo put messages back in front): start over.
+            self._rebuild()
+            return
+        if stale and (not queue or stale > LAG_MAX or self._parked_in_front(stale)):
+            self._drain(stale)
+            count = len(entries)
+            if self._stale:
+                return  # P could not be reached; a later call by its holder makes up for it
+        live = count - self._stale
+        if live > len(queue) or (live and entries[-1][0] is not queue[live - 1]) or self._urgent_changed():
+            self._rebuild()
+            return
+        if live < len(queue):
+            for position in range(live, len(queue)):
+                if not self._push(queue[position]):
+                    break
+
+    def _signals_owner(self) -> bool:
+        """Whether somebody gets SIGURG and SIGIO for this socket (F_SETOWN)."""
+        mine = self._program_end()
+        if mine is None:
+            return False
+        with closing(mine):
+            return fcntl.fcntl(mine.fileno(), fcntl.F_GETOWN) != 0
+
+    def _parked_in_front(self, stale: int) -> bool:
+        entries = self._entries
+        return any(entries[position][2] for position in range(stale))
+
+    def _urgent_changed(self) -> bool:
+        oob = self.sock.oob
+        return any(urgent and message is not oob for message, urgent, _ in self._entries)
+
+    def _push(self, message: Message) -> bool:
+        """Queue one byte for a message, and with it what it carries. False: P's queue is full."""
+        end = self.end
+        if end is None or self._shut:
+            return False
+        urgent = message is self.sock.oob
+        items = self._items(message)
+        try:
+            if items:
+                end.sendmsg(
+                    [b"x"],
+                    [(host.SOL_SOCKET, host.SCM_RIGHTS, b"".join(i.held.to_bytes(4, "little") for i in items))],
+                    MSG_OOB if urgent else 0,
+                )
+            else:
+                end.send(b"x", MSG_OOB if urgent else 0)
+        except OSError:
+            return self._make_room(message)
+        for item in items:
+            os.close(item.held)
+            item.held = -1
+            item.parked = self
+        self._entries.append((message, urgent, items))
+        return True
+
+    def _make_room(self, message: Message) -> bool:
+        """P's queue is full: give S a larger send buffer, once; else the readiness that is there must do."""
+        end = self.end
+        assert end is not None
+        before = end.getsockopt(host.SOL_SOCKET, host.SO_SNDBUF)
+        end.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 1 << 30)
+        if end.getsockopt(host.SOL_SOCKET, host.SO_SNDBUF) > before:
+            return self._push(message)
+        # An edge all the same: take the oldest byte that carries nothing, and send another.
+        return False
+
+    def _items(self, message: Message) -> list[Parkable]:
+        if message.embryo is not None:
+            front = message.embryo.front
+            if front is None:
+                front = Placeholder(message.embryo, self.watch)
+            assert isinstance(front, Placeholder)
+            return [front] if front.held >= 0 else []
+        return [file for file in message.files if getattr(file, "held", -1) >= 0]  # type: ignore[misc]
+
+    def _drain(self, number: int) -> None:
+        """Take the bytes of the first entries out of P, and hold again what was parked with them."""
+        mine = self._program_end()
+        if mine is None:
+            return
+        entries = self._entries
+        with closing(mine):
+            while number:
+                plain = 0
+                while plain < number and not entries[plain][2] and not entries[plain][1]:
+                    plain += 1
+                try:
+                    if plain:
+                        got = len(mine.recv(plain, host.MSG_DONTWAIT))
+                        for _ in range(got):
+                            entries.popleft()
+                    else:
+                        self._take_one(mine)
+                        got = 1
+                except OSError:
+                    # A program read the placeholder natively: nothing is left of what it took.
+                    got = number
+                    for _ in range(got):
+                        entries.popleft()
+                number -= got
+                self._stale = max(0, self._stale - got)
+
+    def _take_one(self, mine: HostSocket) -> None:
+        """Take one byte with what is parked with it, or an urgent one."""
+        entries = self._entries
+        _, urgent, items = entries[0]
+        if urgent:
+            try:
+                mine.recv(1, host.MSG_OOB | host.MSG_DONTWAIT)
+            except OSError:
+                mine.recv(1, host.MSG_DONTWAIT)
+            fds: list[int] = []
+        else:
+            _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
+            fds = [
+                int.from_bytes(data[at : at + 4], "little")
+                for _, _, data in control
+                for at in range(0, len(data) - 3, 4)
+            ]
+        entries.popleft()
+        for item, fd in zip(items, fds, strict=False):
+            if item.parked is self:
+                item.held = fd
+                item.parked = None
+            else:
+                os.close(fd)
+        for fd in fds[len(items) :]:
+            os.close(fd)
+
+    def unpark_all(self) -> None:
+        """Take everything out of P's queue, so that what was parked there is held; sync puts it back."""
+        self._drain(len(self._entries))
+
+    def _rebuild(self) -> None:
+        """The queue changed other than at its ends (an undo, an urgent byte taken): write it anew."""
+        self._drain(len(self._entries))
+        if self._entries:
+            return
+        self._stale = 0
+        for message in self.sock.queue:
+            if not self._push(message):
+                break
+
+    def _sync_writable(self) -> None:
+        end = self.end
+        assert end is not None
+        if self._filled:
+            with suppress(OSError):
+                while end.recv(1 << 16):
+                    pass
+            self._filled = False
+            return
+        mine = self._program_end()
+        if mine is None:
+            return
+        with closing(mine):
+            try:
+                mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+            except OSError:
+                return
+        self._filled = True
+
+    def _sync_shut(self, shut: int) -> None:
+        end = self.end
+        assert end is not None
+        with suppress(OSError):  # P is closed already: its end of file is on its way
+            end.shutdown(host.SHUT_RDWR if shut == SHUTDOWN_MASK else host.SHUT_WR)
+        self._shut = shut
+
+    def _hang_up(self) -> None:
+        """The peer is gone: P's other end goes, too, with a reset if there is an error to show."""
+        end = self.end
+        assert end is not None
+        if self.sock.error is None:
+            if self._filled:
+                self._sync_writable()
+        else:
+            mine = self._program_end()
+            if mine is not None:
+                self._error_shown = True
+                with closing(mine), suppress(OSError):
+                    mine.send(b"e", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+        self.watch.unpaired(self)
+        end.close()
+        self.end = None
+        self._closed_end = True
+
+    def _sync_closed(self) -> None:
+        """P has no other end: messages are read out of it, and an error that the program has seen is cleared."""
+        if self._entries:
+            self._sync_queue()
+        if self._error_shown and self.sock.error is None and not self.sock.dead:
+            mine = self._program_end()
+            if mine is not None:
+                self._error_shown = False
+                with closing(mine):
+                    mine.getsockopt(host.SOL_SOCKET, host.SO_ERROR)
+
+    def _send_edge(self) -> None:
+        """The peer read while this side was writable: edge-triggered epoll reports that (sock_wfree)."""
+        self.sock.space_freed = False
+        end = self.end
+        if self._filled or end is None:
+            return
+        mine = self._program_end()
+        if mine is not None:
+            with closing(mine), suppress(OSError):
+                mine.send(b"o", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+                end.recv(1)

@@ -1,0 +1,75 @@
+"""Which system calls are trapped, and why each one is: the table that the seccomp filter is built from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from afunix.abi.constants import AF_UNIX, EPOLL_CTL_ADD, EPOLL_CTL_MOD, F_SETFL, FIONBIO, SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCUNIXFILE
+from afunix.abi.errno import Errno
+from afunix.syscalls import control, messages, naming, transfer
+from afunix.syscalls.call import Handler
+
+__all__ = ["CONDITIONS", "HANDLERS", "INVALIDATING", "LOOKED_AT", "MAKING", "REFUSED", "SPLICING"]
+
+HANDLERS: Final[dict[str, Handler]] = {
+    # the most frequent first: the filter decides in this order
+    "read": transfer.read,
+    "write": transfer.write,
+    "recvmsg": messages.recvmsg,
+    "sendmsg": messages.sendmsg,
+    "recvfrom": transfer.recvfrom,
+    "sendto": transfer.sendto,
+    "readv": transfer.readv,
+    "writev": transfer.writev,
+    "fcntl": control.fcntl,
+    "ioctl": control.ioctl,
+    "accept4": naming.accept4,
+    "accept": naming.accept,
+    "connect": naming.connect,
+    "bind": naming.bind,
+    "listen": naming.listen,
+    "shutdown": naming.shutdown,
+    "getsockname": naming.getsockname,
+    "getpeername": naming.getpeername,
+    "getsockopt": control.getsockopt,
+    "setsockopt": control.setsockopt,
+    "recvmmsg": messages.recvmmsg,
+    "sendmmsg": messages.sendmmsg,
+    "preadv2": transfer.preadv2,
+    "pwritev2": transfer.pwritev2,
+}
+"""Calls on a socket, which is their first argument. Those on other files continue natively."""
+
+MAKING: Final[dict[str, Handler]] = {"socket": naming.socket, "socketpair": naming.socketpair}
+"""Calls that make Unix sockets; other families do not trap."""
+
+SPLICING: Final = ("sendfile", "splice", "tee")
+"""Calls on two files, either of which may be a socket."""
+
+LOOKED_AT: Final = ("epoll_ctl",)
+"""Calls that continue natively after a look at their arguments."""
+
+CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
+    "socket": (0, (AF_UNIX,)),
+    "socketpair": (0, (AF_UNIX,)),
+    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO)),
+    "fcntl": (1, (F_SETFL,)),
+    "epoll_ctl": (1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),
+}
+"""Argument index and the values for which the call traps at all."""
+
+INVALIDATING: Final[dict[str, str]] = {
+    "execve": "process",
+    "execveat": "process",
+    **dict.fromkeys(
+        (
+            "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid",
+            "setgroups", "capset", "unshare", "setns",
+        ),
+        "credentials",
+    ),
+}  # fmt: skip
+"""Calls that continue natively, but change what the supervisor remembers of the process or of the thread."""
+
+REFUSED: Final = (("io_uring_setup", Errno.ENOSYS),)
+"""Calls that would make socket operations pass us by; programs have a way without them."""

@@ -1,0 +1,596 @@
+"""The supervisor: takes each trapped call, runs it on the core kernel, and answers.
+
+Order of an answer: change the core, mirror readiness, answer; if the answer does not go through (the program was
+interrupted by a signal, or killed), undo. Only then do those run whom the change woke.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from afunix.abi import arch
+from afunix.abi.constants import EPOLLET, EPOLLOUT
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.structs import SOCKLEN
+from afunix.core.blocking import Interrupted, TimedOut, Wait
+from afunix.core.errors import BrokenPipe
+from afunix.core.kernel import Kernel, Limits
+from afunix.core.message import Received
+from afunix.core.socket import Socket
+from afunix.core.wait import WaitQueue
+from afunix.supervisor import hostcalls, policy, splice
+from afunix.supervisor.call import NotifiedCall
+from afunix.supervisor.hostcalls import Gone, Inaccessible
+from afunix.supervisor.listener import Listener
+from afunix.supervisor.placeholder import Placeholder
+from afunix.supervisor.tasks import Task, TaskTable
+from afunix.supervisor.watch import Watch
+from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome, Undoable
+
+if TYPE_CHECKING:
+    from afunix.supervisor.bridge import Bridge
+    from afunix.supervisor.tracing import Tracing
+
+__all__ = ["Supervisor", "host_limits"]
+
+RESTARTED_MAX = 1024
+"""How many interrupted calls are remembered for their restart."""
+
+
+class Parked:
+    """A call that waits: its body, the queues it is in, and its deadline."""
+
+    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
+
+    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[Wait, None, Answer]) -> None:
+        self.supervisor = supervisor
+        self.call = call
+        self.body = body
+        self.sock: Socket | None = getattr(call, "sock", None)
+        self.queues: Wait | None = None
+        self.deadline: float | None = None
+        self.done = False
+
+    def wake(self) -> None:
+        """A queue was woken: try again."""
+        self.supervisor.resume(self)
+
+    def wait(self, wait: Wait) -> None:
+        """Enter the queues of a new wait."""
+        self.queues = wait
+        waiter = self.wake
+        for queue in wait.queues:
+            queue.add(waiter)
+
+    def leave(self) -> None:
+        """Leave the queues."""
+        if self.queues is not None:
+            waiter = self.wake
+            for queue in self.queues.queues:
+                queue.discard(waiter)
+            self.queues = None
+
+
+class Supervisor:
+    """All programs of one `afunix run` on one kernel.
+
+    `recorder`, if there is one, is told of every call; without one a call pays for a single test.
+    """
+
+    def __init__(self, listener_fd: int, *, recorder: Tracing | None = None) -> None:
+        self.listener = Listener(listener_fd)
+        self.kernel = Kernel(random.Random(), host_limits())
+        self.kernel.on_close = self._closed
+        self.tasks = TaskTable()
+        self.watch = Watch()
+        self.recorder = recorder
+        self.parked: dict[int, Parked] = {}
+        self._deadlines: list[tuple[float, int, Parked]] = []
+        self._order = 0
+        # What an interrupted call must answer when the program makes it again: see _interrupted.
+        self._restarts: dict[int, tuple[str, tuple[int, ...], int]] = {}
+        # Descriptors that a program was given by a call which then got no answer: the next ones go there.
+        self._orphans: dict[int, list[tuple[int, tuple[int, int] | None]]] = {}
+        # Sockets that only calls still under way keep open; those of them whose calls have just ended.
+        self._closing: set[Socket] = set()
+        self._closed_last: list[Socket] = []
+        self._bridge: Bridge | None = None
+        self._table = self._build_table()
+        self._stop = False
+        self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
+
+    def attach(self, bridge: Bridge) -> None:
+        """Let programs inside and outside reach each other."""
+        self._bridge = bridge
+        self.tasks.bridged = True
+        numbers = arch.current().numbers
+        self._table[numbers["bind"]] = self._on_socket("bind", bridge.bind)
+        self._table[numbers["listen"]] = self._on_socket("listen", bridge.listen)
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Serve until no process is left that could trap."""
+        poll = select.poll()
+        listener_fd = self.listener.fd
+        epoll_fd = self.watch.epoll.fileno()
+        poll.register(listener_fd, select.POLLIN)
+        poll.register(epoll_fd, select.POLLIN)
+        wait = poll.poll
+        receive = self.listener.receive
+        dispatch = self.dispatch
+        while not self._stop:
+            events = wait(self._timeout() if self._deadlines else None)
+            if len(events) > 1 or events and events[0][0] == epoll_fd:
+                self._hangups()
+            for fd, event in events:
+                if fd == listener_fd:
+                    if event & select.POLLIN:
+                        notification = receive()
+                        if notification is not None:
+                            dispatch(notification)
+                    elif event & select.POLLHUP:
+                        return
+            if self._deadlines:
+                self._expire()
+
+    def stop(self) -> None:
+        """Leave the loop after the current call."""
+        self._stop = True
+
+    def _timeout(self) -> float:
+        return max(0.0, (self._deadlines[0][0] - time.monotonic()) * 1000 + 0.5)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, parked = heapq.heappop(self._deadlines)
+            if not parked.done and parked.queues is not None and parked.queues.deadline is not None:
+                self.resume(parked, TimedOut())
+                self.settle()
+
+    def _hangups(self) -> None:
+        """Sockets whose last descriptor anywhere is gone."""
+        for placeholder in self.watch.poll():
+            placeholder.holder = None
+            self._close(placeholder.sock)
+        self.settle()
+
+    def _close(self, sock: Socket) -> None:
+        """The last descriptor of a socket is gone; calls that are blocked on it keep it open until they end."""
+        blocked = [parked for parked in self.parked.values() if parked.sock is sock]
+        for parked in blocked:
+            if not self.listener.valid(parked.call.id):
+                self._interrupted(parked)
+        if any(not parked.done for parked in blocked):
+            self._closing.add(sock)
+        else:
+            sock.close()
+
+    def _threads_ended(self) -> None:
+        """Threads have ended: the calls that they were blocked in are over."""
+        self.tasks.expire()
+        for parked in list(self.parked.values()):
+            if not self.listener.valid(parked.call.id):
+                self._interrupted(parked)
+        self.settle()
+
+    def sweep(self, *, now: bool = False) -> None:
+        """Close the sockets that never connected and that no program has any more."""
+        for placeholder in self.watch.dead_loose(now=now):
+            self._close(placeholder.sock)
+        self.settle()
+
+    # -- calls
+
+    def _build_table(self) -> dict[int, Callable[[int, int, int, tuple[int, ...]], None]]:
+        numbers = arch.current().numbers
+        table: dict[int, Callable[[int, int, int, tuple[int, ...]], None]] = {}
+        for name, handle in policy.HANDLERS.items():
+            if name in numbers:
+                table[numbers[name]] = self._on_socket(name, handle)
+        for name in policy.MAKING:
+            table[numbers[name]] = self._making(name)
+        for name in policy.SPLICING:
+            table[numbers[name]] = self._splicing(name)
+        table[numbers["epoll_ctl"]] = self._epoll_ctl
+        for name, what in policy.INVALIDATING.items():
+            if name in numbers:
+                table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
+        return table
+
+    def dispatch(self, notification: tuple[int, ...]) -> None:
+        """One notification, as Listener.receive returns it."""
+        ident, tid, number, *_ = notification
+        if self.parked and tid in self.parked:
+            self._interrupted(self.parked[tid])
+            self.settle()
+        handler = self._table.get(number)
+        if handler is None:
+            self.listener.proceed(ident)
+            return
+        try:
+            handler(ident, tid, number, notification[3:])
+        except Gone:
+            pass
+        except ProcessLookupError:
+            self.listener.proceed(ident)
+
+    def _on_socket(self, name: str, handle: Handler) -> Callable[[int, int, int, tuple[int, ...]], None]:
+        by_inode = self.watch.by_inode
+        proceed = self.listener.proceed
+        get = self.tasks.get
+
+        def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+            task = get(tid)
+            fd = args[0] & 0xFFFFFFFF
+            placeholder = by_inode.get(task.inode(fd))
+            if placeholder is None:
+                proceed(ident)
+                return
+            call = NotifiedCall(self, ident, tid, task, name, args)
+            placeholder.holder = (task, fd)
+            call.sock = placeholder.sock
+            if self._restarts and self._restarted(call):
+                return
+            self.perform(call, handle)
+
+        return on_socket
+
+    def _making(self, name: str) -> Callable[[int, int, int, tuple[int, ...]], None]:
+        handle = policy.MAKING[name]
+
+        def making(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+            self.sweep()
+            self.perform(NotifiedCall(self, ident, tid, self.tasks.get(tid), name, args), handle)
+
+        return making
+
+    def _splicing(self, name: str) -> Callable[[int, int, int, tuple[int, ...]], None]:
+        handle = splice.HANDLERS[name]
+
+        def splicing(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+            task = self.tasks.get(tid)
+            by_inode = self.watch.by_inode
+            ends = [by_inode.get(task.inode(args[at] & 0xFFFFFFFF)) for at in splice.DESCRIPTORS[name]]
+            if ends == [None, None]:
+                self.listener.proceed(ident)
+                return
+            for front, at in zip(ends, splice.DESCRIPTORS[name], strict=True):
+                if front is not None:
+                    front.holder = (task, args[at] & 0xFFFFFFFF)
+            call = NotifiedCall(self, ident, tid, task, name, args)
+            sources = [None if front is None else front.sock for front in ends]
+            self.perform(call, lambda call: handle(call, sources[0], sources[1]))
+
+        return splicing
+
+    def _epoll_ctl(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        """Edge-triggered interest in writing: from now on each read by the peer must be an edge."""
+        task = self.tasks.get(tid)
+        placeholder = self.watch.by_inode.get(task.inode(args[2] & 0xFFFFFFFF))
+        if placeholder is not None and not placeholder.sock.space_edges:
+            try:
+                events = SOCKLEN.unpack(task.memory.read(args[3], 4))[0]
+            except SyscallError:
+                events = 0
+            placeholder.sock.space_edges = bool(events & EPOLLET and events & EPOLLOUT)
+        self.listener.proceed(ident)
+
+    def _forget_process(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        self.tasks.forget_process(self.tasks.get(tid).tgid)
+        self.listener.proceed(ident)
+
+    def _forget_credentials(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        self.tasks.forget_credentials(tid)
+        self.listener.proceed(ident)
+
+    def perform(self, call: NotifiedCall, handle: Callable[[NotifiedCall], Outcome]) -> None:
+        """Run a handler, and answer or park the call."""
+        try:
+            outcome = handle(call)
+        except SyscallError as error:
+            if error.errno is Errno.EADDRINUSE and call.name == "bind" and self._freed():
+                self.perform(call, handle)
+                return
+            self._fail(call, error)
+        except Gone:
+            self._lost(call)
+        else:
+            if isinstance(outcome, Generator):
+                self.resume(Parked(self, call, outcome))
+            else:
+                self._answer(call, outcome)
+        if self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
+            self.settle()
+
+    def _freed(self) -> bool:
+        """Whether a sweep, made because a name is taken, found sockets that are gone."""
+        before = len(self.watch.by_inode)
+        self.sweep(now=True)
+        return len(self.watch.by_inode) < before
+
+    def resume(self, parked: Parked, event: BaseException | None = None) -> None:
+        """Go on with a call that waited, or that begins to wait."""
+        parked.leave()
+        call = parked.call
+        try:
+            wait = parked.body.send(None) if event is None else parked.body.throw(event)
+        except StopIteration as stop:
+            self._unpark(parked)
+            self._answer(call, stop.value)
+        except SyscallError as error:
+            self._unpark(parked)
+            self._fail(call, error)
+        except Gone:
+            self._unpark(parked)
+            self._lost(call)
+        else:
+            parked.wait(wait)
+            self.parked[call.tid] = parked
+            if wait.deadline is not None and wait.deadline != parked.deadline:
+                parked.deadline = wait.deadline
+                self._order += 1
+                heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
+            self.mirror()
+
+    def _unpark(self, parked: Parked) -> None:
+        parked.done = True
+        if self.parked.get(parked.call.tid) is parked:
+            del self.parked[parked.call.tid]
+        if self._closing and parked.sock in self._closing:
+            self._closed_last.append(parked.sock)
+
+    def wait_for_host(self, fd: int, events: int) -> Generator[Wait, None, None]:
+        """In a body: wait until a host descriptor is ready."""
+        queue = WaitQueue()
+        copy = os.dup(fd)
+        self.watch.register(copy, events | select.EPOLLONESHOT, lambda _: self.kernel.wakeups.wake(queue))
+        try:
+            yield Wait((queue,), None)
+        except Interrupted:
+            raise SyscallError(Errno.EINTR) from None
+        finally:
+            self.watch.unregister(copy)
+            os.close(copy)
+
+    # -- answers
+
+    def mirror(self) -> None:
+        """Bring the placeholders of all changed sockets up to date.
+
+        A socket that somebody is blocked on reading is left to `settle`: the reader takes what came, and nothing
+        need be shown.
+        """
+        changed = self.kernel.changed
+        later = None
+        while changed:
+            sock, _ = changed.popitem()
+            if sock.readable.waiters:
+                if later is None:
+                    later = []
+                later.append(sock)
+                continue
+            front = sock.front
+            if front is not None and not front.sync(answered=False):  # type: ignore[attr-defined]
+                if later is None:
+                    later = []
+                later.append(sock)
+        if later is not None:
+            for sock in later:
+                changed[sock] = None
+
+    def settle(self) -> None:
+        """After an answer: wake those who waited, then show what they left."""
+        kernel = self.kernel
+        while kernel.wakeups.pending or self._closed_last:
+            while self._closed_last:
+                sock = self._closed_last.pop()
+                if sock in self._closing:
+                    self._closing.discard(sock)
+                    self._close(sock)
+            kernel.wakeups.apply()
+            self.mirror()
+        changed = kernel.changed
+        while changed:
+            sock, _ = changed.popitem()
+            front = sock.front
+            if front is not None:
+                front.sync()  # type: ignore[attr-defined]
+
+    def _answer(self, call: NotifiedCall, answer: Answer) -> None:
+        if type(answer) is tuple:
+            value, change = answer
+            self.mirror()
+            if self.recorder is not None:
+                self.recorder.call(call, value)
+            if self.listener.answer(call.id, value):
+                change.done()
+            else:
+                self._take_back(call, change)
+                self._lost(call)
+            return
+        if isinstance(answer, Install):
+            self._install(call, answer)
+            return
+        self.mirror()
+        if isinstance(answer, Native):
+            if self.recorder is not None:
+                self.recorder.call(call, 0)
+            self.listener.proceed(call.id)
+            return
+        assert isinstance(answer, int)
+        if self.recorder is not None:
+            self.recorder.call(call, answer)
+        if not self.listener.answer(call.id, answer):
+            self._lost(call)
+
+    def _install(self, call: NotifiedCall, answer: Install) -> None:
+        """Answer with a new descriptor, in one step."""
+        front = self.placeholder(answer.sock)
+        self.mirror()
+        try:
+            number = self.listener.install_and_answer(call.id, front.held, answer.cloexec)
+        except SyscallError as error:
+            # The program's table is full, which natively is found before a connection is taken.
+            answer.undo()
+            self._fail(call, error)
+            return
+        if number is None:
+            answer.undo()
+            return
+        front.holder = (call.task, number)
+        front.installed()
+        if self.recorder is not None:
+            self.recorder.call(call, number)
+
+    def placeholder(self, sock: Socket) -> Placeholder:
+        """The placeholder of a socket that is about to be installed, its program end in the supervisor's hand."""
+        front = sock.front
+        if front is None:
+            front = Placeholder(sock, self.watch)
+        assert isinstance(front, Placeholder)
+        if front.held < 0 and front.parked is not None:
+            front.parked.sync()
+            if front.held < 0 and front.parked is not None:
+                front.parked.unpark_all()
+        if front.held >= 0 and sock.nonblock:
+            os.set_blocking(front.held, False)
+        return front
+
+    def _fail(self, call: NotifiedCall, error: SyscallError) -> None:
+        self.mirror()
+        if isinstance(error, BrokenPipe) and error.signal:
+            # Sent before the answer, so that the program does not run on between the two. Where it has a handler
+            # this interrupts the call; made again, it gets its EPIPE without a second signal.
+            self._restarts[call.tid] = (call.name, call.args, -Errno.EPIPE)
+            hostcalls.tgkill(call.task.tgid, call.tid, signal.SIGPIPE)
+        if self.recorder is not None:
+            self.recorder.call(call, -error.errno)
+        if self.listener.fail(call.id, error.errno):
+            self._restarts.pop(call.tid, None)
+
+    # -- interruptions
+
+    def _lost(self, call: NotifiedCall) -> None:
+        """An answer did not go through; the descriptors that the program already got are used again."""
+        with contextlib.suppress(Gone, Inaccessible):
+            for number in call.installed:
+                self._orphans.setdefault(call.task.tgid, []).append((number, call.task.identity(number)))
+        if self.recorder is not None:
+            self.recorder.interrupted(call)
+
+    def reusable(self, task: Task) -> int | None:
+        """A descriptor number of the program that an unanswered call left behind, if there is one."""
+        if not self._orphans:
+            return None
+        left = self._orphans.get(task.tgid)
+        while left:
+            number, identity = left.pop(0)
+            if identity is not None and task.identity(number) == identity:
+                return number
+        self._orphans.pop(task.tgid, None)
+        return None
+
+    def _interrupted(self, parked: Parked) -> None:
+        """The thread of a parked call makes another one: a signal ended the wait.
+
+        The host's kernel has told the program EINTR, or makes the call again.
+        """
+        waited = parked.queues
+        parked.leave()
+        self._unpark(parked)
+        call = parked.call
+        if waited is not None and waited.deadline is not None:
+            # With a time-out no socket call is restarted, whatever the handler asked for (signal(7)).
+            self._restarts[call.tid] = (call.name, call.args, -Errno.EINTR)
+        try:
+            parked.body.throw(Interrupted())
+        except StopIteration as stop:
+            answer = stop.value
+            if type(answer) is tuple:
+                if isinstance(answer[1], Received):
+                    answer[1].undo()
+                    self._remember(call, 0)
+                else:
+                    # Part of it was sent before the wait, which is what Linux returns after the signal.
+                    answer[1].done()
+                    self._remember(call, answer[0])
+            elif isinstance(answer, Install):
+                answer.undo()
+        except (SyscallError, Gone):
+            pass
+        else:
+            parked.body.close()
+        if self.recorder is not None:
+            self.recorder.interrupted(call)
+
+    def _take_back(self, call: NotifiedCall, change: Undoable) -> None:
+        """Undo what can be undone. What others have read by now stays sent, and is what the call made again returns."""
+        left = change.undo()
+        if left:
+            self._remember(call, left)
+
+    def _remember(self, call: NotifiedCall, value: int) -> None:
+        """What the call is answered with when the program makes it again; 0: whatever can be received at once."""
+        if len(self._restarts) >= RESTARTED_MAX:
+            self._restarts.clear()
+        self._restarts[call.tid] = (call.name, call.args, value)
+
+    def _restarted(self, call: NotifiedCall) -> bool:
+        """Whether this is an interrupted call made again, which has been answered now."""
+        left = self._restarts.pop(call.tid, None)
+        if left is None or left[:2] != (call.name, call.args):
+            return False
+        value = left[2]
+        if not value:
+            # A receive had gathered something, but not all: what is there is what Linux had returned by then.
+            sock = call.sock
+            before, sock.nonblock = sock.nonblock, True
+            try:
+                self.perform(call, policy.HANDLERS[call.name])
+            finally:
+                sock.nonblock = before
+            return True
+        if self.recorder is not None:
+            self.recorder.call(call, value)
+        sent = self.listener.answer(call.id, value) if value >= 0 else self.listener.fail(call.id, Errno(-value))
+        if not sent:
+            self._restarts[call.tid] = left
+        return True
+
+    def _closed(self, sock: Socket) -> None:
+        if self._bridge is not None:
+            self._bridge.unbound(sock)
+        front = sock.front
+        if front is not None:
+            front.dispose()  # type: ignore[attr-defined]
+
+
+def host_limits() -> Limits:
+    """The host's own sysctl values."""
+
+    def read(name: str, default: int) -> int:
+        try:
+            with open(f"/proc/sys/net/{name}") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return default
+
+    defaults = Limits()
+    return Limits(
+        wmem_default=read("core/wmem_default", defaults.wmem_default),
+        wmem_max=read("core/wmem_max", defaults.wmem_max),
+        rmem_default=read("core/rmem_default", defaults.rmem_default),
+        rmem_max=read("core/rmem_max", defaults.rmem_max),
+        somaxconn=read("core/somaxconn", defaults.somaxconn),
+        max_dgram_qlen=read("unix/max_dgram_qlen", defaults.max_dgram_qlen),
+    )

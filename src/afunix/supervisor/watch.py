@@ -1,0 +1,131 @@
+"""Which placeholders there are, and which of them programs have closed for good."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket as host
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from afunix.supervisor.placeholder import HostSocket, Placeholder
+
+__all__ = ["Watch"]
+
+EVENTS = select.EPOLLRDHUP | select.EPOLLET
+SWEEP_FIRST = 64
+BACKLOG = 4096
+
+
+class Watch:
+    """All placeholders by the inode number of their program end.
+
+    Those with an other end tell of their last close by an event on `epoll`. Those without one (sockets that never
+    connected, or whose peer is gone) are *loose*: a sweep looks them up in the host's own table of Unix sockets, when it matters whether
+    one is still alive and each time their number has doubled, so that the cost stays constant per socket.
+    """
+
+    def __init__(self) -> None:
+        self.by_inode: dict[int, Placeholder] = {}
+        self.epoll = select.epoll()
+        self._by_end: dict[int, Placeholder] = {}
+        self._others: dict[int, Callable[[int], None]] = {}
+        self._loose: dict[int, Placeholder] = {}
+        self._sweep_at = SWEEP_FIRST
+        self._meeting = host.socket(host.AF_UNIX, host.SOCK_STREAM)
+        self._meeting.bind("")
+        self._meeting.listen(BACKLOG)
+        self._pid = os.getpid()
+
+    def add(self, placeholder: Placeholder) -> None:
+        """A new placeholder."""
+        self.by_inode[placeholder.inode] = placeholder
+        if placeholder.end is None:
+            self._loose[placeholder.inode] = placeholder
+        else:
+            self._register(placeholder)
+
+    def remove(self, placeholder: Placeholder) -> None:
+        """A placeholder whose virtual socket is gone."""
+        self.by_inode.pop(placeholder.inode, None)
+        self._loose.pop(placeholder.inode, None)
+        self._unregister(placeholder)
+
+    def paired(self, placeholder: Placeholder) -> None:
+        """A loose placeholder got its other end."""
+        self._loose.pop(placeholder.inode, None)
+        self._register(placeholder)
+
+    def unpaired(self, placeholder: Placeholder) -> None:
+        """A placeholder is about to lose its other end."""
+        self._unregister(placeholder)
+        self._loose[placeholder.inode] = placeholder
+
+    def _register(self, placeholder: Placeholder) -> None:
+        assert placeholder.end is not None
+        number = placeholder.end.fileno()
+        self._by_end[number] = placeholder
+        self.epoll.register(number, EVENTS)
+
+    def _unregister(self, placeholder: Placeholder) -> None:
+        if placeholder.end is not None:
+            number = placeholder.end.fileno()
+            if self._by_end.pop(number, None) is not None:
+                self.epoll.unregister(number)
+
+    def connect(self, mine: HostSocket) -> HostSocket:
+        """Connect an unconnected program end to a new other end, which is returned."""
+        mine.connect(self._meeting.getsockname())
+        while True:
+            end, _ = self._meeting.accept()
+            # The name is open to everyone on the host: take only the connection made just now.
+            peer = end.getsockopt(host.SOL_SOCKET, host.SO_PEERCRED, 12)
+            if int.from_bytes(peer[:4], "little") == self._pid:
+                end.setblocking(False)
+                return end
+            end.close()
+
+    def poll(self) -> Iterator[Placeholder]:
+        """The placeholders that programs have closed for good; runs the callbacks of other ready descriptors."""
+        for number, event in self.epoll.poll(0):
+            placeholder = self._by_end.get(number)
+            if placeholder is None:
+                callback = self._others.get(number)
+                if callback is not None:
+                    callback(event)
+            elif event & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP) and (
+                not placeholder.shut_both or placeholder.inode not in _host_sockets()
+            ):
+                yield placeholder
+
+    def register(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call back with the events whenever another descriptor is ready (level-triggered unless asked otherwise)."""
+        self._others[fd] = callback
+        self.epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        """Wait for other events on a descriptor given to `register`."""
+        self.epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Stop watching a descriptor given to `register`; before it is closed."""
+        if self._others.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+
+    def dead_loose(self, *, now: bool = False) -> Iterator[Placeholder]:
+        """The loose placeholders that no program has any more; with `now` looked up whatever their number."""
+        if not self._loose or not (now or len(self._loose) >= self._sweep_at):
+            return
+        alive = _host_sockets()
+        dead = [p for inode, p in self._loose.items() if inode not in alive and p.held < 0 and p.parked is None]
+        yield from dead
+        self._sweep_at = max(SWEEP_FIRST, 2 * len(self._loose))
+
+
+def _host_sockets() -> set[int]:
+    """Inode numbers of all Unix sockets in the supervisor's network namespace, where placeholders are made."""
+    with open("/proc/self/net/unix", "rb") as table:
+        next(table)
+        return {int(line.split(None, 7)[6]) for line in table}

@@ -1,0 +1,105 @@
+"""getsockopt, setsockopt, and the ioctl and fcntl commands that sockets answer themselves."""
+
+from __future__ import annotations
+
+from afunix.abi.constants import (
+    F_SETFL,
+    FIONBIO,
+    O_NONBLOCK,
+    SIOCATMARK,
+    SIOCINQ,
+    SIOCOUTQ,
+    SIOCUNIXFILE,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+)
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.structs import INT
+from afunix.core import options
+from afunix.core.credentials import CAP_NET_ADMIN
+from afunix.core.socket import LISTEN, Socket
+from afunix.syscalls.call import NATIVE, Call, Outcome, signed
+
+__all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
+
+OPTION_MAX = 1 << 16
+"""Longer option values are cut: no socket option of SOL_SOCKET is longer."""
+
+
+def getsockopt(call: Call) -> Outcome:
+    """getsockopt(2): the value, cut to the room given, and its length."""
+    args = call.args
+    memory = call.memory
+    room = INT.unpack(memory.read(args[4], 4))[0]
+    if room < 0:
+        raise SyscallError(Errno.EINVAL)
+    value = options.get(call.sock, call.caller, signed(args[1]), signed(args[2]), room)
+    if isinstance(value, options.PidfdOf):
+        value = INT.pack(call.install_pidfd(value.pid))
+    value = value[:room]
+    if value:
+        memory.write(args[3], value)
+    memory.write(args[4], INT.pack(len(value)))
+    return 0
+
+
+def setsockopt(call: Call) -> Outcome:
+    """setsockopt(2)."""
+    args = call.args
+    length = signed(args[4])
+    if length < 0:
+        raise SyscallError(Errno.EINVAL)
+    value = call.memory.read(args[3], min(length, OPTION_MAX)) if length else b""
+    options.set(call.sock, call.caller, signed(args[1]), signed(args[2]), value)
+    return 0
+
+
+def ioctl(call: Call) -> Outcome:
+    """ioctl(2): SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE (unix_ioctl, DATA-15, OPT-4), and FIONBIO."""
+    sock = call.sock
+    command = call.args[1] & 0xFFFFFFFF
+    if command == SIOCUNIXFILE:
+        if not call.caller.credentials.capable(CAP_NET_ADMIN):
+            raise SyscallError(Errno.EPERM)
+        if sock.inode is None:
+            raise SyscallError(Errno.ENOENT)
+        return call.install_inode(sock)
+    if command == FIONBIO:
+        sock.nonblock = bool(INT.unpack(call.memory.read(call.args[2], 4))[0])
+        return NATIVE
+    if command == SIOCINQ:
+        value = _bytes_queued(sock)
+    elif command == SIOCOUTQ:
+        value = sock.wmem
+    elif command == SIOCATMARK:
+        value = _at_mark(sock)
+    else:
+        raise SyscallError(Errno.ENOTTY)
+    call.memory.write(call.args[2], INT.pack(value))
+    return 0
+
+
+def _bytes_queued(sock: Socket) -> int:
+    if sock.state == LISTEN:
+        raise SyscallError(Errno.EINVAL)
+    if sock.type == SOCK_DGRAM:
+        return len(sock.queue[0]) if sock.queue else 0
+    return sum(len(message) for message in sock.queue)
+
+
+def _at_mark(sock: Socket) -> int:
+    """Whether the urgent mark is what a read would meet next (OOB-1). EOPNOTSUPP: no stream socket."""
+    if sock.type != SOCK_STREAM:
+        raise SyscallError(Errno.EOPNOTSUPP)
+    if not sock.queue:
+        return 0
+    first = sock.queue[0]
+    following = sock.queue[1] if len(sock.queue) > 1 else None
+    return int(first is sock.oob or (not len(first) and (sock.oob is None or following is sock.oob)))
+
+
+def fcntl(call: Call) -> Outcome:
+    """fcntl(F_SETFL): the open file description's O_NONBLOCK; the rest of the flags is the host's business."""
+    if call.args[1] & 0xFFFFFFFF == F_SETFL:
+        call.sock.nonblock = bool(call.args[2] & O_NONBLOCK)
+    return NATIVE

@@ -1,0 +1,277 @@
+"""sendmsg, recvmsg, sendmmsg and recvmmsg: messages with addresses and control messages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NamedTuple
+
+from afunix.abi.constants import MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_WAITFORONE, UIO_MAXIOV
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import (
+    MMSG_LEN_OFFSET,
+    MMSGHDR_SIZE,
+    MSG_CONTROLLEN_OFFSET,
+    MSG_FLAGS_OFFSET,
+    MSG_NAMELEN_OFFSET,
+    MSGHDR,
+    cmsg_space,
+)
+from afunix.abi.sockaddr import encode
+from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
+from afunix.core import blocking
+from afunix.core.ancillary import Control, deliver, parse
+from afunix.core.message import Received, Sent
+from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
+from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
+from afunix.syscalls.transfer import (
+    RECEIVE,
+    SEND,
+    SOCKADDR_STORAGE,
+    destination,
+    hand_out,
+    iovecs_at,
+    put_vec,
+    receive_data,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from afunix.core.blocking import Wait
+    from afunix.core.file import File
+
+__all__ = ["recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
+
+OPTMEM_MAX = 131072
+"""net.core.optmem_max: a longer msg_control is ENOBUFS (sock_kmalloc)."""
+
+NO_CONTROL = Control([], None)
+
+
+class Header(NamedTuple):
+    """A struct msghdr as its call will use it."""
+
+    at: int
+    name: int
+    namelen: int
+    iovecs: list[tuple[int, int]]
+    total: int
+    control: int
+    controllen: int
+    flags: int
+
+
+def read_header(call: Call, at: int) -> Header:
+    """Read and check a msghdr (copy_msghdr_from_user). EFAULT; EINVAL: negative length; EMSGSIZE: too many iovecs."""
+    name, namelen, iov, iovlen, control, controllen, flags = MSGHDR.unpack(call.memory.read(at, MSGHDR.size))
+    if not name:
+        namelen = 0
+    if namelen < 0:
+        raise SyscallError(Errno.EINVAL)
+    namelen = min(namelen, SOCKADDR_STORAGE)
+    if iovlen > UIO_MAXIOV:
+        raise SyscallError(Errno.EMSGSIZE)
+    iovecs, total = iovecs_at(call, iov, iovlen)
+    return Header(at, name, namelen, iovecs, total, control, controllen, flags)
+
+
+def sendmsg(call: Call) -> Outcome:
+    """sendmsg(2)."""
+    header = read_header(call, call.args[1])
+    return _send(call, header, signed(call.args[2]))
+
+
+def _control(call: Call, header: Header) -> Control:
+    """The control messages of a send. ENOBUFS: too long; EFAULT; what ancillary.parse raises."""
+    if not header.controllen:
+        return NO_CONTROL
+    if header.controllen > OPTMEM_MAX:
+        raise SyscallError(Errno.ENOBUFS)
+    return parse(call.memory.read(header.control, header.controllen), call.caller, call.sock)
+
+
+def _send(call: Call, header: Header, flags: int, may_wait: bool = True) -> Outcome:
+    sock = call.sock
+    raw = call.memory.read(header.name, header.namelen) if header.namelen else None
+    control = _control(call, header)
+    files = call.files(control.fds) if control.fds else []
+    try:
+        data = call.memory.read_vec(header.iovecs) if header.total else b""
+        sent = SEND[sock.type](sock, call.caller, data, flags, files, control.creds, destination(sock, raw))
+    except BaseException:
+        _release(files)
+        raise
+    blocks = may_wait and not (sock.nonblock or flags & MSG_DONTWAIT)
+    if type(sent) is WouldBlock:
+        if not blocks:
+            _release(files)
+            raise SyscallError(Errno.EAGAIN)
+        return _send_later(call, data, flags, files, control, destination(sock, raw), None)
+    if sent.length < len(data) and blocks:
+        return _send_later(call, data, flags, (), control, None, sent)
+    return sent.length, sent
+
+
+def _release(files: Sequence[File]) -> None:
+    for file in files:
+        file.release()
+
+
+def _send_later(
+    call: Call,
+    data: bytes,
+    flags: int,
+    files: Sequence[File],
+    control: Control,
+    address: bytes | None,
+    first: Sent | None,
+) -> Generator[Wait, None, Answer]:
+    try:
+        sent = yield from blocking.send(
+            call.sock, call.caller, data, call.now(), flags, files, control.creds, address, first
+        )
+    except BaseException:
+        # Nothing was queued, or `files` had gone with the first part and is empty.
+        _release(files)
+        raise
+    return sent.length, sent
+
+
+def recvmsg(call: Call) -> Outcome:
+    """recvmsg(2)."""
+    header = read_header(call, call.args[1])
+    flags = signed(call.args[2])
+    return receive_data(
+        call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
+    )
+
+
+def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:
+    """Write data, address, control messages and flags of a received message to memory."""
+    memory = call.memory
+    received = put_vec(call, received, header.iovecs)
+    room = header.controllen if header.control else None
+    if room and received.files:
+        try:
+            # A descriptor whose number can't be told is not installed (receive_fd), so look before.
+            needed = min(room, cmsg_space(4 * len(received.files)))
+            memory.write(header.control, memory.read(header.control, needed))
+        except SyscallError:
+            room = None
+    control, more_flags = deliver(
+        received, call.sock, room, flags, call.install, call.install_pidfd, call.caller.realtime
+    )
+    try:
+        if control:
+            memory.write(header.control, control)
+        at = header.at
+        if header.name:
+            raw = encode(received.name) if received.name else b""
+            if raw[: header.namelen]:
+                memory.write(header.name, raw[: header.namelen])
+            memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
+        memory.write(at + MSG_FLAGS_OFFSET, SOCKLEN.pack((received.flags | more_flags) & 0xFFFFFFFF))
+        memory.write(at + MSG_CONTROLLEN_OFFSET, SIZE.pack(len(control)))
+    except SyscallError:
+        received.done()
+        raise
+    return received.length, received
+
+
+def sendmmsg(call: Call) -> Outcome:
+    """sendmmsg(2): messages until one fails; the error is told only if it is the first (DATA-14)."""
+    number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
+    return _sendmmsg(call, number, signed(call.args[3]))
+
+
+def _sendmmsg(call: Call, number: int, flags: int) -> Generator[Wait, None, Answer]:
+    undo: list[Undoable] = []
+    done = 0
+    at = call.args[1]
+    for done in range(number):
+        entry = at + done * MMSGHDR_SIZE
+        try:
+            outcome = _send(call, read_header(call, entry), flags)
+            if isinstance(outcome, Generator):
+                outcome = yield from outcome
+            length = _value(outcome, undo)
+            call.memory.write(entry + MMSG_LEN_OFFSET, SOCKLEN.pack(length))
+        except SyscallError:
+            if not done:
+                raise
+            return done, _all(undo)
+    return number, _all(undo)
+
+
+def recvmmsg(call: Call) -> Outcome:
+    """recvmmsg(2): messages until one would block or the time-out, looked at only between messages, has passed."""
+    number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
+    timeout: float | None = None
+    if call.args[4]:
+        seconds, nanoseconds = TIMESPEC.unpack(call.memory.read(call.args[4], TIMESPEC.size))
+        if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
+            raise SyscallError(Errno.EINVAL)
+        timeout = seconds + nanoseconds / 1e9
+    return _recvmmsg(call, number, signed(call.args[3]), timeout)
+
+
+def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[Wait, None, Answer]:
+    sock = call.sock
+    sock.take_error()
+    start = call.now()
+    undo: list[Undoable] = []
+    wait = not (sock.nonblock or flags & MSG_DONTWAIT)
+    done = 0
+    while done < number:
+        entry = call.args[1] + done * MMSGHDR_SIZE
+        try:
+            header = read_header(call, entry)
+            outcome = _receive(call, sock, header, flags & ~MSG_WAITFORONE, wait)
+            if isinstance(outcome, Generator):
+                outcome = yield from outcome
+            length = _value(outcome, undo)
+            call.memory.write(entry + MMSG_LEN_OFFSET, SOCKLEN.pack(length))
+        except SyscallError as error:
+            if not done:
+                raise
+            if error.errno is not Errno.EAGAIN:
+                # Told by the next call (sk_err), since this one has messages to report.
+                sock.error = error.errno
+            break
+        done += 1
+        if flags & MSG_WAITFORONE:
+            wait = False
+        if timeout is not None and call.now() - start >= timeout:
+            break
+    if timeout is not None:
+        left = max(0.0, timeout - (call.now() - start))
+        call.memory.write(call.args[4], TIMESPEC.pack(int(left), int(left % 1 * 1e9)))
+    return done, _all(undo)
+
+
+def _receive(call: Call, sock: Socket, header: Header, flags: int, wait: bool) -> Outcome:
+    received = RECEIVE[sock.type](sock, header.total, flags & ~MSG_CMSG_CLOEXEC)
+    if type(received) is WouldBlock:
+        if not wait:
+            raise SyscallError(Errno.EAGAIN)
+        return _receive_later(call, sock, header, flags)
+    return hand_out(received, lambda received: _give_message(call, received, header, flags))
+
+
+def _receive_later(call: Call, sock: Socket, header: Header, flags: int) -> Generator[Wait, None, Answer]:
+    received = yield from blocking.receive(sock, header.total, flags & ~MSG_CMSG_CLOEXEC, call.now())
+    return hand_out(received, lambda received: _give_message(call, received, header, flags))
+
+
+def _value(outcome: Answer, undo: list[Undoable]) -> int:
+    if isinstance(outcome, int):
+        return outcome
+    assert isinstance(outcome, tuple), "a message call answers with a number"
+    value, change = outcome
+    undo.append(change)
+    return value
+
+
+def _all(undo: list[Undoable]) -> Undoable:
+    return Undo([step.undo for step in reversed(undo)], [step.done for step in undo])

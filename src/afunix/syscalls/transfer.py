@@ -1,0 +1,302 @@
+"""read, write and their relatives, sendto and recvfrom: bytes without control messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
+
+from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import clip_iovecs, unpack_iovecs
+from afunix.abi.sockaddr import decode, encode
+from afunix.abi.structs import INT
+from afunix.core import blocking
+from afunix.core.message import Received, Sent
+from afunix.core.operations import OPERATIONS
+from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
+from afunix.syscalls.call import Answer, Call, Outcome, address_check, count, signed
+
+if TYPE_CHECKING:
+    from afunix.core.blocking import Wait
+
+__all__ = ["preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
+
+SEND = {kind: row.send for kind, row in OPERATIONS.items()}
+RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
+
+SOCKADDR_STORAGE = 128
+"""sizeof(struct sockaddr_storage): no address is longer (move_addr_to_kernel)."""
+
+RWF_NOWAIT = 0x8
+RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20
+
+
+def read(call: Call) -> Outcome:
+    """read(2): sock_read_iter. A length of 0 takes nothing."""
+    args = call.args
+    size = args[2]
+    if size > 0x7FFFF000:
+        size = count(size)
+    address = args[1]
+    if address + size > 0x7FFFFFFFF000:
+        raise SyscallError(Errno.EFAULT)
+    if not size:
+        return 0
+    return receive_data(call, size, 0, lambda received: _give(call, received, address))
+
+
+def receive_data(call: Call, size: int, flags: int, give: Callable[[Received], Answer]) -> Outcome:
+    """Receive, now or in a body that waits, and hand the result to `give`, which writes it to memory."""
+    sock = call.sock
+    received = RECEIVE[sock.type](sock, size, flags)
+    if type(received) is WouldBlock:
+        if sock.nonblock or flags & MSG_DONTWAIT:
+            raise SyscallError(Errno.EAGAIN)
+        return _receive_later(call, sock, size, flags, None, give)
+    if (
+        (sock.rcvlowat > 1 or flags & MSG_WAITALL)
+        and not (sock.nonblock or flags & MSG_DONTWAIT)
+        and blocking.unfinished(sock, received, size, flags)
+    ):
+        return _receive_later(call, sock, size, flags, received, give)
+    return hand_out(received, give)
+
+
+def _receive_later(
+    call: Call, sock: Socket, size: int, flags: int, first: Received | None, give: Callable[[Received], Answer]
+) -> Generator[Wait, None, Answer]:
+    received = yield from blocking.receive(sock, size, flags, call.now(), first)
+    return hand_out(received, give)
+
+
+def hand_out(received: Received, give: Callable[[Received], Answer]) -> Answer:
+    """Give; if the program vanishes meanwhile, what was received goes back, as others may have the socket, too."""
+    try:
+        return give(received)
+    except SyscallError:
+        raise
+    except BaseException:
+        received.undo()
+        raise
+
+
+def _give(call: Call, received: Received, address: int) -> Answer:
+    """Write what was received to memory. Descriptors are closed: read has no place for them (scm_destroy)."""
+    if received.data:
+        try:
+            call.memory.write(address, received.data)
+        except SyscallError:
+            received = as_far_as_possible(received, lambda at, data: call.memory.write(address + at, data))
+    return received.length, received
+
+
+def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) -> Received:
+    """The program's buffer is bad somewhere: keep the messages in front of that (unix_stream_read_generic).
+
+    `put` writes bytes at an offset. Stream bytes that don't fit stay queued; a datagram or record is lost
+    (skb_free_datagram). EFAULT: not even the first message could be copied.
+    """
+    sock = received.sock
+    if OPERATIONS[sock.type].keeps_records:
+        received.done()
+        raise SyscallError(Errno.EFAULT)
+    if not received.popped and received.partial is None:
+        raise SyscallError(Errno.EFAULT)
+    size = received.length
+    received.undo()
+    whole: Received | None = None
+    while size and sock.queue:
+        part = RECEIVE[sock.type](sock, min(size, len(sock.queue[0])))
+        if isinstance(part, WouldBlock):
+            break
+        try:
+            put(0 if whole is None else whole.length, part.data)
+        except SyscallError:
+            part.undo()
+            break
+        if whole is None:
+            whole = part
+        else:
+            whole.extend(part)
+        size -= part.length
+        if part.files:
+            break
+    if whole is None:
+        raise SyscallError(Errno.EFAULT)
+    return whole
+
+
+def write(call: Call) -> Outcome:
+    """write(2): sock_write_iter."""
+    args = call.args
+    size = args[2]
+    if size > 0x7FFFF000:
+        size = count(size)
+    address_check(args[1], size)
+    data = call.memory.read(args[1], size) if size else b""
+    sock = call.sock
+    sent = SEND[sock.type](sock, call.caller, data)
+    if type(sent) is WouldBlock:
+        if sock.nonblock:
+            raise SyscallError(Errno.EAGAIN)
+        return _send_later(call, sock, data)
+    if sent.length < size and not sock.nonblock:
+        return _send_later(call, sock, data, sent)
+    return sent.length, sent
+
+
+def _send_later(
+    call: Call, sock: Socket, data: bytes, first: Sent | None = None, flags: int = 0, address: bytes | None = None
+) -> Generator[Wait, None, Answer]:
+    sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, (), None, address, first)
+    return sent.length, sent
+
+
+def send_data(call: Call, sock: Socket, data: bytes, flags: int, address: bytes | None) -> Outcome:
+    """Send without control messages, with the flags of a send call (MSG_DONTWAIT included)."""
+    sent = SEND[sock.type](sock, call.caller, data, flags, (), None, address)
+    blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
+    if type(sent) is WouldBlock:
+        if not blocks:
+            raise SyscallError(Errno.EAGAIN)
+        return _send_later(call, sock, data, None, flags, address)
+    if sent.length < len(data) and blocks:
+        return _send_later(call, sock, data, sent, flags, address)
+    return sent.length, sent
+
+
+def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
+    """The iovecs at an address and their total length. EINVAL: more than UIO_MAXIOV, or a bad length; EFAULT."""
+    if number > UIO_MAXIOV:
+        raise SyscallError(Errno.EINVAL)
+    iovecs, total = clip_iovecs(unpack_iovecs(call.memory.read(address, 16 * number)) if number else [])
+    for base, length in iovecs:
+        address_check(base, length)
+    return iovecs, total
+
+
+def readv(call: Call) -> Outcome:
+    """readv(2)."""
+    return _readv(call, 0)
+
+
+def preadv2(call: Call) -> Outcome:
+    """preadv2(2): only the current position exists on a socket, so any offset but -1 is ESPIPE."""
+    return _readv(call, _rwf(call))
+
+
+def _rwf(call: Call) -> int:
+    """Flags and offset of preadv2 and pwritev2 as message flags. ESPIPE, EOPNOTSUPP."""
+    if call.args[3] & 0xFFFFFFFFFFFFFFFF != 0xFFFFFFFFFFFFFFFF:
+        raise SyscallError(Errno.ESPIPE)
+    flags = signed(call.args[5])
+    if flags & ~RWF_SUPPORTED:
+        raise SyscallError(Errno.EOPNOTSUPP)
+    return MSG_DONTWAIT if flags & RWF_NOWAIT else 0
+
+
+def _readv(call: Call, flags: int) -> Outcome:
+    iovecs, total = iovecs_at(call, call.args[1], call.args[2])
+    if not total:
+        return 0
+    return receive_data(call, total, flags, lambda received: give_vec(call, received, iovecs))
+
+
+def give_vec(call: Call, received: Received, iovecs: Sequence[tuple[int, int]]) -> Answer:
+    received = put_vec(call, received, iovecs)
+    return received.length, received
+
+
+def put_vec(call: Call, received: Received, iovecs: Sequence[tuple[int, int]]) -> Received:
+    """Spread what was received over iovecs, as far as the memory allows; what of it was."""
+    try:
+        call.memory.write_vec(iovecs, received.data)
+    except SyscallError:
+        return as_far_as_possible(received, lambda at, data: call.memory.write_vec(skip(iovecs, at), data))
+    return received
+
+
+def skip(iovecs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """What is left of iovecs behind the first `count` bytes."""
+    left = []
+    for base, length in iovecs:
+        if count >= length:
+            count -= length
+        else:
+            left.append((base + count, length - count))
+            count = 0
+    return left
+
+
+def writev(call: Call) -> Outcome:
+    """writev(2): one message across all its iovecs (DATA-14)."""
+    return _writev(call, 0)
+
+
+def pwritev2(call: Call) -> Outcome:
+    """pwritev2(2); see preadv2."""
+    return _writev(call, _rwf(call))
+
+
+def _writev(call: Call, flags: int) -> Outcome:
+    iovecs, total = iovecs_at(call, call.args[1], call.args[2])
+    if not total:
+        return 0
+    return send_data(call, call.sock, call.memory.read_vec(iovecs), flags, None)
+
+
+def read_address(call: Call, address: int, length: int) -> bytes | None:
+    """The raw destination of a send: None where there is none. EINVAL: negative or above 128 bytes; EFAULT."""
+    if length < 0 or length > SOCKADDR_STORAGE:
+        raise SyscallError(Errno.EINVAL)
+    if not length:
+        return None
+    return call.memory.read(address, length)
+
+
+def destination(sock: Socket, raw: bytes | None) -> bytes | None:
+    """The decoded destination. Only datagram sockets look at what it says (DATA-1)."""
+    if raw is None:
+        return None
+    return decode(raw) if sock.type == SOCK_DGRAM else raw
+
+
+def sendto(call: Call) -> Outcome:
+    """sendto(2) and send(2)."""
+    args = call.args
+    size = min(args[2], 0x7FFFF000)
+    address_check(args[1], size)
+    raw = read_address(call, args[4], signed(args[5])) if args[4] else None
+    data = call.memory.read(args[1], size) if size else b""
+    sock = call.sock
+    return send_data(call, sock, data, signed(args[3]), destination(sock, raw))
+
+
+def recvfrom(call: Call) -> Outcome:
+    """recvfrom(2) and recv(2)."""
+    args = call.args
+    size = min(args[2], 0x7FFFF000)
+    address_check(args[1], size)
+    return receive_data(call, size, signed(args[3]), lambda received: _give_from(call, received))
+
+
+def _give_from(call: Call, received: Received) -> Answer:
+    answer = _give(call, received, call.args[1])
+    if call.args[4]:
+        write_address(call, received.name or b"", call.args[4], call.args[5], unnamed=b"")
+    return answer
+
+
+def write_address(call: Call, name: bytes, address: int, length_at: int, unnamed: bytes | None = None) -> None:
+    """Report an address: as much as fits at `address`, and its full length (move_addr_to_user, NAME-10).
+
+    EINVAL: the length given is negative; EFAULT. `unnamed` is what a socket without a name reports.
+    """
+    room = INT.unpack(call.memory.read(length_at, 4))[0]
+    raw = encode(name) if name or unnamed is None else unnamed
+    if room < 0:
+        raise SyscallError(Errno.EINVAL)
+    if room and raw:
+        call.memory.write(address, raw[:room])
+    call.memory.write(length_at, INT.pack(len(raw)))
