@@ -19,6 +19,7 @@ from strace_calls import GROUPS, MARK
 
 from afunix.observe import calls, strace
 
+VERSION = "6.1"
 CALLS = ",".join(sorted(calls.CALLS))
 PROGRAM = Path(__file__).with_name("strace_calls.py")
 SOURCES = Path(strace.__file__).parents[2]
@@ -38,6 +39,9 @@ def run(limit: int) -> dict[str, list[tuple[str, str]]]:
     program = shutil.which("strace")
     if program is None:
         pytest.fail("strace is not installed: these tests compare against it")
+    said = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    if not said.endswith(f"version {VERSION}"):
+        pytest.skip(f"the lines are those of strace {VERSION}, and others say more: this is {said}")
     with TemporaryDirectory() as place:
         trace, output = Path(place, "trace"), Path(place, "output")
         command = [program, "-s", str(limit), "-e", "signal=none", "-e", f"trace={CALLS}", "-o", str(trace)]

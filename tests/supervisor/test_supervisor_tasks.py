@@ -71,7 +71,7 @@ def test_inode_tells_what_is_behind_a_number_now(compile_c: Compile, table: Task
 
         call = session.next()
         numbers = [int.from_bytes(call.data[4 * i : 4 * i + 4], "little") for i in range(5)]
-        first, second, file, pipe, copy = numbers
+        first, second = numbers[:2]
         pid = session.launched.pid
         inodes = [look(fd) for fd in numbers]
         assert inodes == [socket_inode(first, pid), socket_inode(second, pid), -1, -1, socket_inode(first, pid)]
@@ -386,9 +386,9 @@ def test_dead_processes_leave_the_table(compile_c: Compile, table: TaskTable) ->
 
 
 REUSE = """
-struct args { uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size; };
+struct args { uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, count; };
 static pid_t fork_as(pid_t number) {
-    struct args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)&number, .set_tid_size = 1 };
+    struct args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)&number, .count = 1 };
     return syscall(SYS_clone3, &args, sizeof args);
 }
 static void *nothing(void *argument) { tell_text("thread"); return NULL; }
@@ -608,7 +608,7 @@ def test_a_thread_killed_in_its_call(compile_c: Compile, table: TaskTable) -> No
         task.inode(first)
         os.kill(call.tid, signal.SIGKILL)
         session.finish()
-        for method in (lambda: task.inode(first), lambda: task.umask(), lambda: table.get(call.tid)):
+        for method in (lambda: task.inode(first), task.umask, lambda: table.get(call.tid)):
             with pytest.raises(Gone):
                 method()
         assert len(table) == 0

@@ -49,9 +49,7 @@ def run_case(cc: Compiler) -> Callable[..., Outcome]:
         )
         try:
             outcome = runner.run([*command, directory, *([case] if case else [])], timeout=timeout).ok()
-            return Outcome(
-                outcome.arguments, 0, normalised(outcome.stdout, directory), outcome.stderr, outcome.seconds
-            )
+            return Outcome(outcome.arguments, 0, normalised(outcome.stdout, directory), outcome.stderr, outcome.seconds)
         finally:
             shutil.rmtree(directory)
 

@@ -74,7 +74,9 @@ def _members(token: str) -> dict[int, str]:
             # It may end while we look, and then it has neither environment nor command line any more.
             with contextlib.suppress(OSError):
                 if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(entry.name)] = (
+                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    )
     return found
 
 
@@ -123,7 +125,7 @@ class Runner:
         env is added to the environment of the tests. The output goes to files, so that what was said before a
         time-out is known, and so that no process left behind can hold up the end.
         """
-        command = (*WHERES[self.where], *map(os.fspath, arguments))
+        command = (*WHERES[self.where], *(os.fspath(argument) for argument in arguments))
         token = uuid.uuid4().hex
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             stdin.write(input)
@@ -180,7 +182,14 @@ class Compiler:
         if (name, static) not in self._done:
             target = self._directory / (f"{name}-static" if static else name)
             link = ("-static",) if static else ()
-            command = [tool("gcc", "gcc and libc6-dev"), *self.FLAGS, *link, "-o", str(target), str(PROGRAMS / f"{name}.c")]
+            command = [
+                tool("gcc", "gcc and libc6-dev"),
+                *self.FLAGS,
+                *link,
+                "-o",
+                str(target),
+                str(PROGRAMS / f"{name}.c"),
+            ]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode != 0:
                 pytest.fail(f"{' '.join(command)}\n{result.stderr}", pytrace=False)

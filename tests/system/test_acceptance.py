@@ -23,5 +23,5 @@ def test_static(source: str, case: str, same_as_native: Callable[..., None]) -> 
 
 @pytest.mark.parametrize("source", sorted(path.name for path in PROGRAMS.glob("*.c")))
 def test_all_cases_in_one_run(source: str, same_as_native: Callable[..., None]) -> None:
-    """Every case of a program, one after the other under the same supervisor: nothing is left over from one to the next."""
+    """Every case of a program, one after the other under one supervisor: nothing is left over for the next."""
     same_as_native(source, "", timeout=100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +15,7 @@ SEEDS = [os.environ["AFUNIX_TEST_SEED"]] if "AFUNIX_TEST_SEED" in os.environ els
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("source", "case"), cases("kill.c"))
 def test_survivor_sees_the_end(
-    source: str, case: str, seed: str, where: Runner, cc: Compiler, socket_directory: object
+    *, source: str, case: str, seed: str, where: Runner, cc: Compiler, socket_directory: object
 ) -> None:
     """The program says the seed and the moment when a survivor waits on."""
     outcome = where.run([cc(source), str(socket_directory), case], env={"AFUNIX_TEST_SEED": seed}).ok()

@@ -103,7 +103,8 @@ def send(
 
     On success the files belong to the queue; on any other outcome they stay the caller's. EOPNOTSUPP: MSG_OOB.
     ENOTCONN: no address and no peer. EMSGSIZE: longer than SO_SNDBUF - 32 (DGRAM-6). EPERM: the target is connected
-    elsewhere. ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
+    elsewhere. ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading. EPERM also:
+    descriptors for a socket that refuses them (SCM-8).
     """
     if flags & MSG_OOB:
         raise SyscallError(Errno.EOPNOTSUPP)
@@ -143,6 +144,8 @@ def send_to(
         raise SyscallError(Errno.ECONNREFUSED)
     if other.shut & RCV_SHUTDOWN:
         raise BrokenPipe(signal=False)
+    if files and not other.passrights:
+        raise SyscallError(Errno.EPERM)
     if other is not sock and other.peer is not sock and other.full:
         return WouldBlock((other.peer_space,))
     message = Message(data, truesize(len(data)), sock, files, creds)

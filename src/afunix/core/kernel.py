@@ -34,9 +34,9 @@ class Limits:
     """
 
     wmem_default: int = 212992
-    wmem_max: int = 212992
+    wmem_max: int = 4194304
     rmem_default: int = 212992
-    rmem_max: int = 212992
+    rmem_max: int = 4194304
     somaxconn: int = 4096
     max_dgram_qlen: int = 10
     hz: int = 250

@@ -134,8 +134,8 @@ class Process:
         """The key of the socket inode at a path, as `Namespace.lookup`."""
         return self.table.namespace.lookup(self, path)
 
-    def create(self, path: bytes, mode: int) -> BoundPath:
-        """Make a socket inode with `mode & ~umask`, as `Namespace.create`."""
+    def create(self, path: bytes, mode: int, kind: int) -> BoundPath:
+        """Make a socket inode with `mode & ~umask`, as `Namespace.create`; it is the same for every type."""
         namespace = self.table.namespace
         key = namespace.create(self, path, mode & ~self.umask)
         return BoundPath(namespace, self.credentials, self.cwd, self.root, path, key)

@@ -14,6 +14,7 @@ from afunix.abi.constants import (
     EPOLLRDNORM,
     EPOLLWRBAND,
     EPOLLWRNORM,
+    SO_SELECT_ERR_QUEUE,
     SOCK_DGRAM,
     SOCK_STREAM,
 )
@@ -30,6 +31,8 @@ def mask(sock: Socket) -> int:
     bits = 0
     if sock.error is not None:
         bits |= EPOLLERR
+        if sock.type != SOCK_STREAM and any(sock.options.get(SO_SELECT_ERR_QUEUE, b"")):
+            bits |= EPOLLPRI
     shut = sock.shut
     if shut & RCV_SHUTDOWN:
         bits |= EPOLLRDHUP | READABLE

@@ -72,6 +72,8 @@ def send(
                 break
             raise BrokenPipe(signal=not flags & MSG_NOSIGNAL)
         if files and not queued:
+            if not peer.passrights:
+                raise SyscallError(Errno.EPERM)
             message.files = files
             try:
                 kernel.attach(message, caller)

@@ -68,8 +68,8 @@ def launch(argv: Sequence[str], filter: bytes, *, env: Mapping[str, str] | None 
         launched = Launched(
             argv[0], guardian_pid=guardian_pid, channel=channel, signal_fd=signal_fd, others=others, handover=handover
         )
-        # From here on killing comes before the rest of the cleaning up, whether `launch` fails or later.
-        stack.callback(launched.kill_all)
+        stack.callback(launched.forget_program)
+        stack.callback(launched.kill_all)  # comes first, whether `launch` fails or `Launched.close` is called
         _take_listener(launched, channel, handover)
         handover.let_go()
         launched.owns(stack.pop_all())
@@ -85,13 +85,13 @@ def _take_listener(launched: Launched, channel: socket.socket, handover: Handove
         raise RuntimeError("the guardian process did not start")
     what, pid = REPORT.unpack(report)
     assert what == STARTED
-    launched.started(pid)
     number = handover.listener_number()
     if number is None:
         step, errno = handover.failure()
         if step:
             raise Unsupported(_filter_refusal(Errno(errno)))
         raise RuntimeError("the program's process was killed before it started")
+    launched.started(pid)  # not earlier: until it waits for us, it may fail, end and be reaped
     try:
         launched.listener_fd = launched.take(number)
     except SyscallError as error:
@@ -101,7 +101,11 @@ def _take_listener(launched: Launched, channel: socket.socket, handover: Handove
             "this host does not let a process take a descriptor of its own descendant (pidfd_getfd: EPERM): look at "
             "/proc/sys/kernel/yama/ptrace_scope, or the container's seccomp profile and CAP_SYS_PTRACE"
         ) from None
-    socket.send_fds(channel, [b"\n"], [launched.listener_fd])
+    try:
+        socket.send_fds(channel, [b"\n"], [launched.listener_fd])
+    except OSError:
+        os.close(launched.listener_fd)
+        raise
 
 
 def find_program(name: str, env: Mapping[str, str]) -> str:

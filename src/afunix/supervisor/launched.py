@@ -76,7 +76,7 @@ class Launched:
         self._others = others
         self._handover = handover
         self._pidfd = -1
-        self._owned = contextlib.ExitStack()
+        self._owned: contextlib.ExitStack | None = None
 
     def __enter__(self) -> Launched:
         return self
@@ -91,9 +91,15 @@ class Launched:
         self._owned = resources
 
     def started(self, pid: int) -> None:
-        """The program's process is there. SyscallError (ESRCH) if it isn't any more."""
+        """The program's process is there. SyscallError (ESRCH) if it was killed."""
         self.pid = pid
         self._pidfd = hostcalls.pidfd_open(pid)
+
+    def forget_program(self) -> None:
+        """Close the hold on the program's process."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     def take(self, fd: int) -> int:
         """A copy of a descriptor of the program's process. SyscallError, as pidfd_getfd(2)."""
@@ -192,11 +198,10 @@ class Launched:
     def close(self) -> None:
         """Kill what is left, close the descriptors but the listener, and give signals back their way."""
         self.kill_all()
-        _read_all(self.signal_fd)  # what came for a program that had just ended is not for this process
-        self._owned.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        if self._owned is not None:
+            _read_all(self.signal_fd)  # what came for a program that had just ended is not for this process
+            self._owned.close()
+            self._owned = None
 
 
 def _read_all(signal_fd: int) -> bytes:

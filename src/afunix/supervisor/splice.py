@@ -63,7 +63,7 @@ def _sendfile(call: NotifiedCall, out: Socket, fd: int, offset: int | None, coun
             raise SyscallError(Errno.EINVAL)
         while moved < count:
             size = min(CHUNK, count - moved)
-            data = _host(lambda size=size: os.read(fd, size) if offset is None else os.pread(fd, size, offset + moved))
+            data = _read(fd, size, None if offset is None else offset + moved)
             if not data:
                 break
             try:
@@ -103,9 +103,9 @@ def _send(call: NotifiedCall, sock: Socket, data: bytes, flags: int) -> Generato
     return sent.length
 
 
-def _host(operation: Callable[[], bytes]) -> bytes:
+def _read(fd: int, size: int, offset: int | None) -> bytes:
     try:
-        return operation()
+        return os.read(fd, size) if offset is None else os.pread(fd, size, offset)
     except OSError as error:
         raise SyscallError(Errno(error.errno or Errno.EIO)) from None
 
@@ -161,7 +161,7 @@ def _to_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: boo
             received = yield from blocking.receive(sock, size, 0, call.now())
         data = received.data
         try:
-            written = os.pwritev(fd, [data], -1, os.RWF_NOWAIT) if data else 0  # type: ignore[attr-defined]
+            written = os.pwritev(fd, [data], -1, os.RWF_NOWAIT) if data else 0
         except OSError as error:
             received.undo()
             raise SyscallError(Errno(error.errno or Errno.EIO)) from None

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from afunix.abi.constants import MAX_RW_COUNT
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.blocking import Wait
 from afunix.core.caller import Caller
@@ -21,7 +20,7 @@ from afunix.core.socket import Socket
 
 __all__ = [
     "NATIVE", "Answer", "Call", "Handler", "Install", "Memory", "Native", "Outcome", "Undo", "Undoable",
-    "address_check", "count", "signed",
+    "TASK_SIZE_MAX", "address_check", "signed",
 ]  # fmt: skip
 
 
@@ -157,15 +156,6 @@ def signed(register: int) -> int:
 
 TASK_SIZE_MAX = 0x7FFFFFFFF000
 """End of user memory with 47-bit addresses, which access_ok checks buffers against before anything else."""
-
-
-def count(register: int) -> int:
-    """A buffer length of read and write: EINVAL above SSIZE_MAX, cut to MAX_RW_COUNT (rw_verify_area)."""
-    if register > MAX_RW_COUNT:
-        if register >> 63:
-            raise SyscallError(Errno.EINVAL)
-        return MAX_RW_COUNT
-    return register
 
 
 def address_check(address: int, size: int) -> None:

@@ -22,21 +22,18 @@ from afunix.syscalls.call import NATIVE, Call, Outcome, signed
 
 __all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
 
-OPTION_MAX = 1 << 16
-"""Longer option values are cut: no socket option of SOL_SOCKET is longer."""
-
-
 def getsockopt(call: Call) -> Outcome:
     """getsockopt(2): the value, cut to the room given, and its length."""
     args = call.args
     memory = call.memory
     room = INT.unpack(memory.read(args[4], 4))[0]
-    if room < 0:
-        raise SyscallError(Errno.EINVAL)
-    value = options.get(call.sock, call.caller, signed(args[1]), signed(args[2]), room)
+    try:
+        value = options.get(call.sock, call.caller, signed(args[1]), signed(args[2]), room)
+    except options.TooShort as error:
+        memory.write(args[4], INT.pack(error.needed))
+        raise
     if isinstance(value, options.PidfdOf):
         value = INT.pack(call.install_pidfd(value.pid))
-    value = value[:room]
     if value:
         memory.write(args[3], value)
     memory.write(args[4], INT.pack(len(value)))
@@ -46,11 +43,9 @@ def getsockopt(call: Call) -> Outcome:
 def setsockopt(call: Call) -> Outcome:
     """setsockopt(2)."""
     args = call.args
-    length = signed(args[4])
-    if length < 0:
-        raise SyscallError(Errno.EINVAL)
-    value = call.memory.read(args[3], min(length, OPTION_MAX)) if length else b""
-    options.set(call.sock, call.caller, signed(args[1]), signed(args[2]), value)
+    sock, level, name = call.sock, signed(args[1]), signed(args[2])
+    length = options.value_length(sock, level, name, signed(args[4]))
+    options.set(sock, call.caller, level, name, call.memory.read(args[3], length) if length else b"")
     return 0
 
 

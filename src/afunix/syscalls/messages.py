@@ -19,7 +19,7 @@ from afunix.abi.message import (
 from afunix.abi.sockaddr import encode
 from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
 from afunix.core import blocking
-from afunix.core.ancillary import Control, deliver, parse
+from afunix.core.ancillary import BadControl, Control, deliver, parse
 from afunix.core.message import Received, Sent
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
 OPTMEM_MAX = 131072
-"""net.core.optmem_max: a longer msg_control is ENOBUFS (sock_kmalloc)."""
+"""net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
 
 NO_CONTROL = Control([], None)
 
@@ -86,9 +86,14 @@ def _control(call: Call, header: Header) -> Control:
     """The control messages of a send. ENOBUFS: too long; EFAULT; what ancillary.parse raises."""
     if not header.controllen:
         return NO_CONTROL
-    if header.controllen > OPTMEM_MAX:
+    if header.controllen >= OPTMEM_MAX:
         raise SyscallError(Errno.ENOBUFS)
-    return parse(call.memory.read(header.control, header.controllen), call.caller, call.sock)
+    try:
+        return parse(call.memory.read(header.control, header.controllen), call.caller, call.sock)
+    except BadControl as error:
+        # The descriptors named before the mistake are looked up first: EBADF wins.
+        _release(call.files(error.fds))
+        raise
 
 
 def _send(call: Call, header: Header, flags: int, may_wait: bool = True) -> Outcome:
@@ -163,8 +168,8 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
         received, call.sock, room, flags, call.install, call.install_pidfd, call.caller.realtime
     )
     try:
-        if control:
-            memory.write(header.control, control)
+        if control and not _put(call, header.control, control):
+            control = b""
         at = header.at
         if header.name:
             raw = encode(received.name) if received.name else b""
@@ -177,6 +182,15 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
         received.done()
         raise
     return received.length, received
+
+
+def _put(call: Call, address: int, data: bytes) -> bool:
+    """Whether it could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg)."""
+    try:
+        call.memory.write(address, data)
+    except SyscallError:
+        return False
+    return True
 
 
 def sendmmsg(call: Call) -> Outcome:

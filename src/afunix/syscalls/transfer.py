@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
-from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
@@ -15,7 +15,7 @@ from afunix.core.message import Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
-from afunix.syscalls.call import Answer, Call, Outcome, address_check, count, signed
+from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 
 if TYPE_CHECKING:
     from afunix.core.blocking import Wait
@@ -36,11 +36,11 @@ def read(call: Call) -> Outcome:
     """read(2): sock_read_iter. A length of 0 takes nothing."""
     args = call.args
     size = args[2]
-    if size > 0x7FFFF000:
-        size = count(size)
     address = args[1]
-    if address + size > 0x7FFFFFFFF000:
+    if address + size > TASK_SIZE_MAX:
         raise SyscallError(Errno.EFAULT)
+    if size > MAX_RW_COUNT:
+        size = MAX_RW_COUNT
     if not size:
         return 0
     return receive_data(call, size, 0, lambda received: _give(call, received, address))
@@ -131,9 +131,10 @@ def write(call: Call) -> Outcome:
     """write(2): sock_write_iter."""
     args = call.args
     size = args[2]
-    if size > 0x7FFFF000:
-        size = count(size)
-    address_check(args[1], size)
+    if args[1] + size > TASK_SIZE_MAX:
+        raise SyscallError(Errno.EFAULT)
+    if size > MAX_RW_COUNT:
+        size = MAX_RW_COUNT
     data = call.memory.read(args[1], size) if size else b""
     sock = call.sock
     sent = SEND[sock.type](sock, call.caller, data)
@@ -265,7 +266,7 @@ def destination(sock: Socket, raw: bytes | None) -> bytes | None:
 def sendto(call: Call) -> Outcome:
     """sendto(2) and send(2)."""
     args = call.args
-    size = min(args[2], 0x7FFFF000)
+    size = min(args[2], MAX_RW_COUNT)
     address_check(args[1], size)
     raw = read_address(call, args[4], signed(args[5])) if args[4] else None
     data = call.memory.read(args[1], size) if size else b""
@@ -276,7 +277,7 @@ def sendto(call: Call) -> Outcome:
 def recvfrom(call: Call) -> Outcome:
     """recvfrom(2) and recv(2)."""
     args = call.args
-    size = min(args[2], 0x7FFFF000)
+    size = min(args[2], MAX_RW_COUNT)
     address_check(args[1], size)
     return receive_data(call, size, signed(args[3]), lambda received: _give_from(call, received))
 

@@ -203,7 +203,7 @@ def case_thread_wakes_loop() -> None:
     async def main() -> None:
         total = 0
         for i in range(50):
-            total += await asyncio.to_thread(lambda number=i: number)
+            total += await asyncio.to_thread(int, i)
         print(total)
 
     asyncio.run(main())

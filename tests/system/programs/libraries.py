@@ -208,7 +208,7 @@ def case_subprocess_over_pair() -> None:
     for _ in range(3):
         ours, theirs = socket.socketpair()
         with ours:
-            process = subprocess.Popen(["cat"], stdin=theirs, stdout=theirs)
+            process = subprocess.Popen(["cat"], stdin=theirs.fileno(), stdout=theirs.fileno())
             theirs.close()
             ours.sendall(b"hello, cat")
             assert ours.recv(100) == b"hello, cat"
@@ -221,7 +221,8 @@ def case_subprocess_over_pair() -> None:
 def case_inherited_by_number() -> None:
     """pass_fds keeps a socket over exec; everything else is closed there."""
     ours, theirs = socket.socketpair()
-    script = f"read line <&{theirs.fileno()}; echo \"got $line\" >&{theirs.fileno()}; ls /proc/self/fd | wc -l >&{theirs.fileno()}"
+    number = theirs.fileno()
+    script = f'read line <&{number}; echo "got $line" >&{number}; ls /proc/self/fd | wc -l >&{number}'
     with ours, ours.makefile("rwb", buffering=0) as file:
         process = subprocess.Popen(["sh", "-c", script], pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL)
         theirs.close()

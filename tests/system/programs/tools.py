@@ -35,8 +35,13 @@ def _nc(*arguments: str) -> "tuple[str, ...]":
 def _both_ways(listener: "tuple[str, ...]", client: "tuple[str, ...]") -> None:
     """A line each way, then the end of each side; both tools are satisfied."""
     with _listening(*listener) as server:
-        with subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as caller:
-            assert server.stdin and server.stdout and caller.stdin and caller.stdout
+        with subprocess.Popen(
+            client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as caller:
+            assert server.stdin
+            assert server.stdout
+            assert caller.stdin
+            assert caller.stdout
             for i in range(3):
                 caller.stdin.write(b"from the client %d\n" % i)
                 caller.stdin.flush()
@@ -45,8 +50,8 @@ def _both_ways(listener: "tuple[str, ...]", client: "tuple[str, ...]") -> None:
                 server.stdin.flush()
                 print("client", caller.stdout.readline())
             caller.stdin.close()
-            assert server.stdout.read() == b""
             server.stdin.close()
+            assert server.stdout.read() == b""
             assert caller.stdout.read() == b""
             print("client ended with", caller.wait(10))
         print("server ended with", server.wait(10))
@@ -56,7 +61,8 @@ def _bulk(listener: "tuple[str, ...]", client: "tuple[str, ...]") -> None:
     """Some megabytes from the client to the server."""
     payload = os.urandom(5 << 20)
     with _listening(*listener) as server:
-        assert server.stdin and server.stdout
+        assert server.stdin
+        assert server.stdout
         server.stdin.close()
         with subprocess.Popen(client, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as caller:
             assert caller.stdin
@@ -170,7 +176,8 @@ def case_socat_datagrams() -> None:
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         ) as process:
-            assert process.stdin and process.stdout
+            assert process.stdin
+            assert process.stdout
             process.stdin.write(b"question")
             data, address = letters.recvfrom(100)
             assert address == sender

@@ -85,7 +85,14 @@ def case_many_clients() -> None:
             assert "boolean true" in _call(said, "NameHasOwner", "string:org.freedesktop.DBus")
         calls = [
             subprocess.Popen(
-                ["dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.GetId"],
+                [
+                    "dbus-send",
+                    "--session",
+                    "--print-reply",
+                    "--dest=org.freedesktop.DBus",
+                    "/",
+                    "org.freedesktop.DBus.GetId",
+                ],
                 env=_environment(said),
                 stdout=subprocess.PIPE,
                 text=True,
@@ -120,7 +127,9 @@ def case_signal_monitored() -> None:
 def case_bus_goes() -> None:
     """A client whose bus ends is told, and goes too."""
     with _bus(f"unix:path={check.path('bus')}") as (_, said):
-        monitor = subprocess.Popen(["dbus-monitor", "--session"], env=_environment(said), stdout=subprocess.PIPE, text=True)
+        monitor = subprocess.Popen(
+            ["dbus-monitor", "--session"], env=_environment(said), stdout=subprocess.PIPE, text=True
+        )
         assert monitor.stdout is not None
         check.read_until(monitor.stdout, "NameLost")
     monitor.stdout.close()
@@ -128,7 +137,9 @@ def case_bus_goes() -> None:
 
 
 def case_run_session() -> None:
-    script = "dbus-send --session --print-reply=literal --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames | wc -w"
+    script = (
+        "dbus-send --session --print-reply=literal --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames | wc -w"
+    )
     result = subprocess.run(
         ["dbus-run-session", "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True, timeout=15, check=True
     )
