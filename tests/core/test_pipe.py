@@ -277,6 +277,7 @@ def test_more_than_a_mebibyte_needs_a_capability() -> None:
     with pytest.raises(SyscallError, match="EPERM"):
         pipe.resize(CREDENTIALS, (1 << 20) + 1)
     assert pipe.size == 65536
+    assert pipe.resize(CREDENTIALS, 1 << 20) == 1 << 20
     assert pipe.resize(Credentials(1, capabilities=1 << CAP_SYS_RESOURCE), (1 << 20) + 1) == 1 << 21
 
 

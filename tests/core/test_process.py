@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afunix.abi.constants import SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.caller import BoundInode, Caller
 from afunix.core.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_RESOURCE
@@ -312,7 +313,7 @@ def test_a_process_is_a_caller() -> None:
     assert (caller.nofile, caller.net, caller.realtime()) == (77, ("net", 1), 12.5)
     assert caller.process_exists(process.pid)
     assert not caller.process_exists(process.pid + 1)
-    bound: BoundInode = caller.create(b"name", 0o777)
+    bound: BoundInode = caller.create(b"name", 0o777, SOCK_STREAM)
     assert isinstance(bound, BoundPath)
     assert world.filesystem.stat(process, b"name").mode == 0o140750
     assert caller.lookup(b"/name") == bound.key
@@ -327,12 +328,12 @@ def test_undoing_a_bind_removes_its_own_inode_only() -> None:
     world = World()
     process = world.spawn()
     process.cwd = world.filesystem.mkdir(process, b"d", 0o755)
-    bound = process.create(b"name", 0o777)
+    bound = process.create(b"name", 0o777, SOCK_STREAM)
     process.cwd = world.filesystem.root
     bound.remove()
     assert world.filesystem.listdir(process, b"d") == []
-    bound = process.create(b"name", 0o777)
+    bound = process.create(b"name", 0o777, SOCK_STREAM)
     world.filesystem.unlink(process, b"name")
-    other = process.create(b"name", 0o777)
+    other = process.create(b"name", 0o777, SOCK_STREAM)
     bound.remove()
     assert process.lookup(b"name") == other.key

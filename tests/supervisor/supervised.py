@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,6 +20,10 @@ NUMBERS = arch.current().numbers
 TELL = 1000
 PATIENCE = 10.0
 """Seconds after which a test has failed that waits for something."""
+PYTHON = next(
+    path for path in (sys.executable, shutil.which("python3")) if path and os.access(os.path.realpath(path), os.X_OK)
+)
+"""An interpreter that this user may run: that of root's virtual environment need not be one."""
 TRAPPED = ("read", "write", "writev", "sendmsg", "recvmsg")
 
 

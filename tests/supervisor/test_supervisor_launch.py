@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from supervised import NUMBERS, Session, alive, filter_for, open_descriptors, run, wait_until
+from supervised import NUMBERS, PYTHON, Session, alive, filter_for, open_descriptors, run, wait_until
 
 from afunix.abi import arch
 from afunix.abi.errno import Errno, SyscallError
@@ -26,7 +26,7 @@ Compile = Callable[[str], str]
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-SUPERVISE = (sys.executable, str(HERE / "supervise_program.py"))
+SUPERVISE = (PYTHON, str(HERE / "supervise_program.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,10 @@ def files(tmp_path: Path) -> dict[str, str]:
         ("format", False, Errno.ENOEXEC),
     ],
 )
-def test_what_can_not_be_executed(tmp_path: Path, which: str, early: bool, errno: Errno) -> None:
+def test_what_can_not_be_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, early: bool, errno: Errno
+) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
     name = files(tmp_path)[which]
     if early:
         with pytest.raises(CannotExecute) as caught:
@@ -365,6 +368,19 @@ def test_killing_the_supervisor_kills_the_programs(compile_c: Compile, tmp_path:
     wait_until(lambda: not any(map(alive, family)), "somebody survives")
 
 
+def test_killing_the_whole_process_group_spares_nobody(compile_c: Compile, tmp_path: Path) -> None:
+    """The guardian has a group of its own, and sees to those that have, too."""
+    supervisor = subprocess.Popen(
+        [*SUPERVISE, compile_c(TREE), str(tmp_path / "pids")], env=ENVIRONMENT, start_new_session=True
+    )
+    pids = tree_pids(tmp_path / "pids", 5)
+    family = descendants(supervisor.pid)
+    os.killpg(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
+    assert any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    wait_until(lambda: not any(map(alive, family)), "somebody survives")
+
+
 def test_until_they_are_killed_no_call_fails(compile_c: Compile, tmp_path: Path) -> None:
     """A closed listener means ENOSYS; the guardian's copy keeps calls waiting instead."""
     source = """
@@ -531,7 +547,7 @@ def test_the_supervisor_stops_and_continues_with_the_program(compile_c: Compile)
         return 9;
     }
     """
-    with Terminal([sys.executable, str(HERE / "job_shell.py"), *SUPERVISE, compile_c(source)]) as terminal:
+    with Terminal([PYTHON, str(HERE / "job_shell.py"), *SUPERVISE, compile_c(source)]) as terminal:
         terminal.expect(b"ready")
         terminal.type(b"\x1a")
         terminal.expect(b"tidying")
@@ -541,6 +557,24 @@ def test_the_supervisor_stops_and_continues_with_the_program(compile_c: Compile)
         terminal.type(b"x\n")
         terminal.expect(f"[ended {9 << 8}]".encode())
         assert terminal.end() == 0
+
+
+def test_where_nobody_could_continue_it_the_terminal_stops_nothing(compile_c: Compile) -> None:
+    """The process group is an orphaned one, and the guardian must not make the kernel think otherwise."""
+    source = """
+    int main(void) {
+        dprintf(1, "ready\\n");
+        char line[10];
+        while (read(0, line, sizeof line) < 0) { }
+        return 9;
+    }
+    """
+    with Terminal([*SUPERVISE, compile_c(source)]) as terminal:
+        terminal.expect(b"ready")
+        terminal.type(b"\x1a")
+        terminal.expect(b"^Z")
+        terminal.type(b"x\n")
+        assert os.waitstatus_to_exitcode(terminal.end()) == 9
 
 
 # -- hosts that can't
@@ -555,7 +589,7 @@ try:
 except Unsupported as error:
     open({str(tmp_path / "said")!r}, "w").write(str(error))
 """
-    assert run(sys.executable, "-c", script, env=ENVIRONMENT) == 0
+    assert run(PYTHON, "-c", script, env=ENVIRONMENT) == 0
     assert "under a seccomp listener already" in (tmp_path / "said").read_text()
 
 
@@ -576,7 +610,7 @@ try:
 except Unsupported as error:
     print(error)
 """
-    command = [sys.executable, "-c", script]
+    command = [PYTHON, "-c", script]
     said = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True).stdout.decode()
     assert name in said
     assert errno.name in said

@@ -42,6 +42,12 @@ TOKEN = "AFUNIX_TEST_RUN"
 Argument = str | os.PathLike[str]
 
 
+def _last(text: str) -> str:
+    """The end of an output, which is what a failure is about."""
+    lines = text.splitlines()
+    return "".join(f"{line}\n" for line in (["…", *lines[-40:]] if len(lines) > 40 else lines))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: exit status (minus the signal's number, if one ended it), output, seconds."""
@@ -55,7 +61,7 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{' '.join(self.arguments)}\nended with status {self.status} after {self.seconds:.2f} s\n"
-            f"--- standard output\n{self.stdout}--- standard error\n{self.stderr}---"
+            f"--- standard output\n{_last(self.stdout)}--- standard error\n{_last(self.stderr)}---"
         )
 
     def ok(self) -> Outcome:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     stream: TextIO | None = None
     try:
         if options.trace_to:
-            stream = open(options.trace_to, "w", encoding="utf-8")
+            stream = open(options.trace_to, "w", encoding="utf-8")  # noqa: SIM115 - closed below
         elif options.trace:
             # A descriptor of its own: the program may close standard error, and ours must stay.
             stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")

@@ -1,15 +1,16 @@
 """The calls that wait, written once: generators over the nowait operations.
 
-A body tries, yields `Wait` when the operation would block, and tries again when it is resumed. Whoever drives it
-(threads, tasks, a simulator, the supervisor) resumes it after one of the queues was woken; throws `TimedOut` into it
-when the deadline passed, `Interrupted` when a signal arrived. The body decides what partial progress returns.
+A body tries, yields what it would block on, and tries again when it is resumed. Whoever drives it (threads, tasks, a
+simulator, the supervisor) resumes it after one of the queues was woken; throws SyscallError(EAGAIN) into it when the
+deadline has passed, SyscallError(EINTR) when a signal arrived. The body decides what partial progress returns.
 Deadlines are absolute, on the clock that `now` was read from; the core has no clock of its own.
+
+`block` is what a nowait attempt that the caller made itself came to; the body then begins by waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from afunix.abi.constants import MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_DGRAM, SOCK_STREAM
@@ -19,34 +20,18 @@ from afunix.core.credentials import Ucred
 from afunix.core.message import Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import RCV_SHUTDOWN, Socket
-from afunix.core.wait import WaitQueue, WouldBlock
+from afunix.core.wait import WouldBlock
 
 if TYPE_CHECKING:
     from afunix.core.caller import Caller
     from afunix.core.file import File
 
-__all__ = ["Interrupted", "TimedOut", "Wait", "accept", "connect", "deadline", "receive", "send", "unfinished"]
+__all__ = ["Body", "accept", "connect", "deadline", "receive", "send", "unfinished"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Resume me when one of these queues is woken, or at the deadline (None: never)."""
-
-    queues: tuple[WaitQueue, ...]
-    deadline: float | None
-
-
-Body = Generator[Wait, None, T]
-
-
-class TimedOut(Exception):  # noqa: N818 - an event, not an error by itself
-    """Thrown into a body whose deadline has passed."""
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Thrown into a body whose caller has a signal to handle."""
+Body = Generator[WouldBlock, None, T]
 
 
 def deadline(now: float, timeout: float | None) -> float | None:
@@ -54,21 +39,15 @@ def deadline(now: float, timeout: float | None) -> float | None:
     return None if timeout is None else now + timeout
 
 
-def _wait(block: WouldBlock, until: float | None) -> Generator[Wait, None, None]:
-    """Wait once; EAGAIN at the deadline (CONN-3, DATA-13), EINTR on a signal."""
-    try:
-        yield Wait(block.queues, until)
-    except TimedOut:
-        raise SyscallError(Errno.EAGAIN) from None
-    except Interrupted:
-        raise SyscallError(Errno.EINTR) from None
-
-
-def connect(sock: Socket, caller: Caller, address: bytes, now: float) -> Body[Socket]:
+def connect(
+    sock: Socket, caller: Caller, address: bytes, now: float, block: WouldBlock | None = None
+) -> Body[Socket]:
     """connect of STREAM and SEQPACKET; waits while the listener's queue is full (CONN-3)."""
     until = deadline(now, sock.sndtimeo)
+    if block is not None:
+        yield block.until(until)
     while isinstance(result := connection.connect(sock, caller, address), WouldBlock):
-        yield from _wait(result, until)
+        yield result.until(until)
     return result
 
 
@@ -78,7 +57,7 @@ def accept(sock: Socket, now: float) -> Body[Socket]:
     while isinstance(result := connection.accept(sock), WouldBlock):
         if sock.shut & RCV_SHUTDOWN:
             raise SyscallError(Errno.EINVAL)
-        yield from _wait(result, until)
+        yield result.until(until)
     return result
 
 
@@ -105,7 +84,7 @@ def send(
         try:
             result = operation(sock, caller, data, flags, files, creds, address, 0 if sent is None else sent.length)
             if isinstance(result, WouldBlock):
-                yield from _wait(result, until)
+                yield result.until(until)
                 continue
         except SyscallError:
             if sent is None:
@@ -137,7 +116,14 @@ def _target(sock: Socket, size: int, flags: int) -> int:
     return max(1, size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
 
 
-def receive(sock: Socket, size: int, flags: int, now: float, first: Received | None = None) -> Body[Received]:
+def receive(
+    sock: Socket,
+    size: int,
+    flags: int,
+    now: float,
+    first: Received | None = None,
+    block: WouldBlock | None = None,
+) -> Body[Received]:
     """Receive; waits for something to come, and with MSG_WAITALL or SO_RCVLOWAT for enough of it (DATA-10, DATA-13).
 
     `first` is what a nowait receive took already. After SHUT_RD a datagram socket says end of file to a call that
@@ -146,13 +132,17 @@ def receive(sock: Socket, size: int, flags: int, now: float, first: Received | N
     until = deadline(now, sock.rcvtimeo)
     operation = OPERATIONS[sock.type].receive
     gathered = first
+    result: Received | WouldBlock
     while True:
         try:
-            result = operation(sock, size if gathered is None else size - gathered.length, flags)
+            if block is None:
+                result = operation(sock, size if gathered is None else size - gathered.length, flags)
+            else:
+                result, block = block, None
             if isinstance(result, WouldBlock):
-                if sock.type == SOCK_DGRAM and sock.shut & RCV_SHUTDOWN:
+                if sock.shut & RCV_SHUTDOWN and sock.type == SOCK_DGRAM:
                     return Received(sock, b"", 0)
-                yield from _wait(result, until)
+                yield result if until is None else result.until(until)
                 continue
         except SyscallError:
             if gathered is None:
@@ -161,6 +151,6 @@ def receive(sock: Socket, size: int, flags: int, now: float, first: Received | N
         if gathered is not None:
             gathered.extend(result)
             result = gathered
-        if not unfinished(sock, result, size, flags):
+        if (sock.rcvlowat <= 1 and not flags) or not unfinished(sock, result, size, flags):
             return result
         gathered = result

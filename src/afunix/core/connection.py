@@ -92,7 +92,7 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     if other.state != LISTEN or other.shut & RCV_SHUTDOWN:
         raise SyscallError(Errno.ECONNREFUSED)
     if other.full:
-        return WouldBlock((other.peer_space,))
+        return other.wait_space
     if sock.state != CLOSED:
         raise SyscallError(Errno.EISCONN if sock.state == ESTABLISHED else Errno.EINVAL)
     embryo = Socket(kernel, sock.type, other.net)
@@ -143,7 +143,7 @@ def accept(sock: Socket) -> Socket | WouldBlock:
         raise SyscallError(Errno.EINVAL)
     sock.take_error()
     if not sock.queue:
-        return WouldBlock((sock.readable,))
+        return sock.wait_readable
     message = sock.queue.popleft()
     embryo = message.embryo
     assert embryo is not None, "a listener's queue holds connections only"

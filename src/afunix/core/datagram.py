@@ -103,8 +103,8 @@ def send(
 
     On success the files belong to the queue; on any other outcome they stay the caller's. EOPNOTSUPP: MSG_OOB.
     ENOTCONN: no address and no peer. EMSGSIZE: longer than SO_SNDBUF - 32 (DGRAM-6). EPERM: the target is connected
-    elsewhere. ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading. EPERM also:
-    descriptors for a socket that refuses them (SCM-8).
+    elsewhere. ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
+    EPERM also: descriptors for a socket that refuses them (SCM-8).
     """
     if flags & MSG_OOB:
         raise SyscallError(Errno.EOPNOTSUPP)
@@ -123,7 +123,7 @@ def send(
     if sock.shut & SEND_SHUTDOWN:
         raise BrokenPipe(signal=False)
     if sock.wmem >= sock.sndbuf:
-        return WouldBlock((sock.writable,))
+        return sock.wait_writable
     if other is None:
         assert address is not None
         other = kernel.names.find(caller, address, sock.type)
@@ -147,7 +147,7 @@ def send_to(
     if files and not other.passrights:
         raise SyscallError(Errno.EPERM)
     if other is not sock and other.peer is not sock and other.full:
-        return WouldBlock((other.peer_space,))
+        return other.wait_space
     message = Message(data, truesize(len(data)), sock, files, creds)
     if files:
         kernel.attach(message, caller)
@@ -242,7 +242,7 @@ def _nothing(sock: Socket) -> Received | WouldBlock:
     """Nothing queued: SEQPACKET says end of file at once, DGRAM only to a call that would block (DGRAM-7, DATA-8)."""
     if sock.shut & RCV_SHUTDOWN and sock.type == SOCK_SEQPACKET:
         return Received(sock, b"", 0)
-    return WouldBlock((sock.readable,))
+    return sock.wait_readable
 
 
 def receive_record(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:

@@ -18,7 +18,7 @@ from afunix.abi.constants import (
     SOCK_DGRAM,
     SOCK_STREAM,
 )
-from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
+from afunix.core.socket import CLOSED, LISTEN, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
 
 __all__ = ["mask", "writable"]
 
@@ -49,7 +49,7 @@ def mask(sock: Socket) -> int:
 
 def writable(sock: Socket) -> bool:
     """Whether poll says that a send would not block."""
-    if not sock.has_space:
+    if (sock.wmem + 1) << 2 > sock.sndbuf or sock.state == LISTEN:
         return False
     peer = sock.peer
     if sock.type == SOCK_STREAM or peer is None or peer.peer is sock or peer.dead:

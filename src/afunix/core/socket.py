@@ -18,7 +18,7 @@ from afunix.abi.constants import SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import NO_PEER, Ucred
 from afunix.core.file import File
-from afunix.core.wait import WaitQueue
+from afunix.core.wait import WaitQueue, WouldBlock
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -46,11 +46,11 @@ class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
     __slots__ = (
-        "address", "backlog", "connectors", "dead", "error", "front", "grafted", "inode", "inq", "kernel",
-        "listener", "net",        "nonblock", "number", "oob", "oobinline", "options", "passcred", "passpidfd", "passrights",
-        "passsec", "peek_off", "peer", "peer_cred", "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat",
-        "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo", "space_edges",
-        "space_freed", "state", "timestamp", "type", "wmem", "writable",
+        "address", "backlog", "connectors", "dead", "error", "front", "grafted", "inode", "inq", "kernel", "listener",
+        "net", "nonblock", "number", "oob", "oobinline", "options", "passcred", "passpidfd", "passrights", "passsec",
+        "peek_off", "peer", "peer_cred", "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo",
+        "readable", "shut", "sndbuf", "sndtimeo", "space_edges", "space_freed", "state", "timestamp", "type",
+        "wait_readable", "wait_space", "wait_writable", "wmem", "writable",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
@@ -82,6 +82,9 @@ class Socket(File):
         self.readable = WaitQueue()
         self.writable = WaitQueue()
         self.peer_space = WaitQueue()
+        self.wait_readable = WouldBlock((self.readable,))
+        self.wait_writable = WouldBlock((self.writable,))
+        self.wait_space = WouldBlock((self.peer_space,))
         self.peer_cred: Ucred = NO_PEER
         self.peer_groups: tuple[int, ...] | None = None
         self.passcred = False

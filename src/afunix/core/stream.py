@@ -58,7 +58,7 @@ def send(
         if sock.wmem >= sock.sndbuf:
             if queued:
                 break
-            return WouldBlock((sock.writable,))
+            return sock.wait_writable
         urgent = sent == total
         if urgent:
             oob = 0
@@ -112,6 +112,8 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     if flags & MSG_OOB:
         return _receive_urgent(sock, flags)
     queue = sock.queue
+    if not queue and sock.error is None and not sock.shut & RCV_SHUTDOWN:
+        return sock.wait_readable
     peek = flags & MSG_PEEK
     if sock.oob is None and sock.peek_off < 0 and not peek and queue:
         message = queue[0]
@@ -170,7 +172,7 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
             sock.take_error()
             if sock.shut & RCV_SHUTDOWN:
                 return received
-            return WouldBlock((sock.readable,))
+            return sock.wait_readable
         if received.name is None:
             received.creds = message.creds
             received.name = message.owner.address or b""

@@ -8,7 +8,6 @@ driver that ran the operation applies them after it (`Wakeups.apply`), so that n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import final
 
 __all__ = ["WaitQueue", "Wakeups", "WouldBlock"]
@@ -56,8 +55,18 @@ class Wakeups:
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class WouldBlock:
-    """The answer of a nowait operation that can't finish now: try again when one of these queues is woken."""
+    """What a nowait operation answers when it can't finish now: try again once one of these queues is woken.
 
-    queues: tuple[WaitQueue, ...]
+    Yielded by a body of core.blocking it means: resume me then, or at the deadline (None: never).
+    """
+
+    __slots__ = ("deadline", "queues")
+
+    def __init__(self, queues: tuple[WaitQueue, ...], deadline: float | None = None) -> None:
+        self.queues = queues
+        self.deadline = deadline
+
+    def until(self, deadline: float | None) -> WouldBlock:
+        """The same with a deadline, if there is one."""
+        return self if deadline is None else WouldBlock(self.queues, deadline)

@@ -190,7 +190,7 @@ class Link:
             self._pause(result)
         elif result.length < len(data):
             self._incoming = (data[result.length :], [], who)
-            self._pause(WouldBlock((far.writable,)))
+            self._pause(far.wait_writable)
         else:
             self._incoming = None
             self._want(self._events | select.EPOLLIN)

@@ -51,31 +51,31 @@ def become_guardian(channel: socket.socket, supervisor: int, program: Callable[[
         signals = hostcalls.signalfd({signal.SIGCHLD, signal.SIGHUP})
         os.setsid()
         _close_all_but({channel.fileno(), signals})
+        _tell(channel, STARTED, main)
         _watch(channel, signals, supervisor, main)
+        kill_descendants()
     finally:
-        os._exit(1)
+        os._exit(0)
 
 
-def _watch(channel: socket.socket, signals: int, supervisor: int, main: int) -> NoReturn:
+def _watch(channel: socket.socket, signals: int, supervisor: int, main: int) -> None:
+    """Until the supervisor is gone, or all children are."""
     kept: list[int] = []
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
-    _tell(channel, STARTED, main)
-    while _reap(channel, main):
+    while _reap(channel, main) and os.getppid() == supervisor:
         for fd, _ in poll.poll():
             if fd == signals:
                 os.read(signals, 4096)
-            else:
+                continue
+            try:
                 data, fds, _, _ = socket.recv_fds(channel, 1, 1)
-                kept += fds
-                if not data:
-                    kill_descendants()
-                    os._exit(0)
-        if os.getppid() != supervisor:
-            kill_descendants()
-            os._exit(0)
-    os._exit(0)
+            except ConnectionResetError:  # it died with reports unread
+                return
+            if not data:
+                return
+            kept += fds
 
 
 def _reap(channel: socket.socket, main: int) -> bool:

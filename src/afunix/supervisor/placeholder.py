@@ -84,8 +84,8 @@ class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held", "holder", "inode",
-        "parked", "sock", "watch",
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held",
+        "holder", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -176,6 +176,16 @@ class Placeholder:
         SIGURG that the host sends with it would interrupt that call.
         """
         sock = self.sock
+        if (
+            not sock.queue
+            and not self._entries
+            and not sock.shut
+            and not self._filled
+            and self.end is not None
+            and not sock.space_freed
+            and readiness.writable(sock)
+        ):
+            return True  # the common case: nothing to show, and nothing shown
         if self._closed_end:
             self._sync_closed()
             return True

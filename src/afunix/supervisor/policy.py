@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from afunix.abi.constants import AF_UNIX, EPOLL_CTL_ADD, EPOLL_CTL_MOD, F_SETFL, FIONBIO, SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCUNIXFILE
+from afunix.abi.constants import (
+    AF_UNIX,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    F_SETFL,
+    FIONBIO,
+    SIOCATMARK,
+    SIOCINQ,
+    SIOCOUTQ,
+    SIOCUNIXFILE,
+)
 from afunix.abi.errno import Errno
 from afunix.syscalls import control, messages, naming, transfer
 from afunix.syscalls.call import Handler

@@ -13,8 +13,8 @@ from afunix.abi.constants import MSG_DONTWAIT, SIOCINQ
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import INT, SIZE
 from afunix.core import blocking
-from afunix.core.blocking import Wait
 from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
 from afunix.supervisor.call import NotifiedCall
 from afunix.syscalls.call import Answer, signed
 
@@ -26,7 +26,7 @@ SPLICE_F_NONBLOCK: Final = 2
 DESCRIPTORS: Final = {"sendfile": (0, 1), "splice": (0, 2), "tee": (0, 1)}
 """Which arguments are descriptors."""
 
-Body = Generator[Wait, None, Answer]
+Body = Generator[WouldBlock, None, Answer]
 
 
 class Moved:
@@ -86,7 +86,7 @@ def _sendfile(call: NotifiedCall, out: Socket, fd: int, offset: int | None, coun
     return moved, Moved(moved)
 
 
-def _send(call: NotifiedCall, sock: Socket, data: bytes, flags: int) -> Generator[Wait, None, int]:
+def _send(call: NotifiedCall, sock: Socket, data: bytes, flags: int) -> Generator[WouldBlock, None, int]:
     if sock.nonblock or flags & MSG_DONTWAIT:
         # One step: the body's first wait is where a call that may not wait ends.
         body = blocking.send(sock, call.caller, data, call.now(), flags)
@@ -95,7 +95,7 @@ def _send(call: NotifiedCall, sock: Socket, data: bytes, flags: int) -> Generato
         except StopIteration as stop:
             return int(stop.value.length)
         try:
-            body.throw(blocking.TimedOut())
+            body.throw(SyscallError(Errno.EAGAIN))
         except StopIteration as stop:
             return int(stop.value.length)
         raise AssertionError("a body that timed out goes on waiting")

@@ -20,12 +20,11 @@ from afunix.abi import arch
 from afunix.abi.constants import EPOLLET, EPOLLOUT
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
-from afunix.core.blocking import Interrupted, TimedOut, Wait
 from afunix.core.errors import BrokenPipe
 from afunix.core.kernel import Kernel, Limits
 from afunix.core.message import Received
 from afunix.core.socket import Socket
-from afunix.core.wait import WaitQueue
+from afunix.core.wait import WaitQueue, WouldBlock
 from afunix.supervisor import hostcalls, policy, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.hostcalls import Gone, Inaccessible
@@ -48,34 +47,35 @@ RESTARTED_MAX = 1024
 class Parked:
     """A call that waits: its body, the queues it is in, and its deadline."""
 
-    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
+    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor", "waiter")
 
-    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[Wait, None, Answer]) -> None:
+    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
         self.supervisor = supervisor
         self.call = call
         self.body = body
         self.sock: Socket | None = getattr(call, "sock", None)
-        self.queues: Wait | None = None
+        self.queues: WouldBlock | None = None
         self.deadline: float | None = None
         self.done = False
+        self.waiter = self.wake
 
     def wake(self) -> None:
         """A queue was woken: try again."""
         self.supervisor.resume(self)
 
-    def wait(self, wait: Wait) -> None:
+    def wait(self, wait: WouldBlock) -> None:
         """Enter the queues of a new wait."""
         self.queues = wait
-        waiter = self.wake
+        waiter = self.waiter
         for queue in wait.queues:
-            queue.add(waiter)
+            queue.waiters[waiter] = None
 
     def leave(self) -> None:
         """Leave the queues."""
         if self.queues is not None:
-            waiter = self.wake
+            waiter = self.waiter
             for queue in self.queues.queues:
-                queue.discard(waiter)
+                queue.waiters.pop(waiter, None)
             self.queues = None
 
 
@@ -129,7 +129,7 @@ class Supervisor:
         dispatch = self.dispatch
         while not self._stop:
             events = wait(self._timeout() if self._deadlines else None)
-            if len(events) > 1 or events and events[0][0] == epoll_fd:
+            if len(events) > 1 or (events and events[0][0] == epoll_fd):
                 self._hangups()
             for fd, event in events:
                 if fd == listener_fd:
@@ -154,7 +154,7 @@ class Supervisor:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, parked = heapq.heappop(self._deadlines)
             if not parked.done and parked.queues is not None and parked.queues.deadline is not None:
-                self.resume(parked, TimedOut())
+                self.resume(parked, SyscallError(Errno.EAGAIN))
                 self.settle()
 
     def _hangups(self) -> None:
@@ -340,7 +340,8 @@ class Supervisor:
                 parked.deadline = wait.deadline
                 self._order += 1
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
-            self.mirror()
+            if self.kernel.changed:
+                self.mirror()
 
     def _unpark(self, parked: Parked) -> None:
         parked.done = True
@@ -349,15 +350,13 @@ class Supervisor:
         if self._closing and parked.sock in self._closing:
             self._closed_last.append(parked.sock)
 
-    def wait_for_host(self, fd: int, events: int) -> Generator[Wait, None, None]:
+    def wait_for_host(self, fd: int, events: int) -> Generator[WouldBlock, None, None]:
         """In a body: wait until a host descriptor is ready."""
         queue = WaitQueue()
         copy = os.dup(fd)
         self.watch.register(copy, events | select.EPOLLONESHOT, lambda _: self.kernel.wakeups.wake(queue))
         try:
-            yield Wait((queue,), None)
-        except Interrupted:
-            raise SyscallError(Errno.EINTR) from None
+            yield WouldBlock((queue,))
         finally:
             self.watch.unregister(copy)
             os.close(copy)
@@ -409,7 +408,8 @@ class Supervisor:
     def _answer(self, call: NotifiedCall, answer: Answer) -> None:
         if type(answer) is tuple:
             value, change = answer
-            self.mirror()
+            if self.kernel.changed:
+                self.mirror()
             if self.recorder is not None:
                 self.recorder.call(call, value)
             if self.listener.answer(call.id, value):
@@ -513,7 +513,7 @@ class Supervisor:
             # With a time-out no socket call is restarted, whatever the handler asked for (signal(7)).
             self._restarts[call.tid] = (call.name, call.args, -Errno.EINTR)
         try:
-            parked.body.throw(Interrupted())
+            parked.body.throw(SyscallError(Errno.EINTR))
         except StopIteration as stop:
             answer = stop.value
             if type(answer) is tuple:

@@ -23,8 +23,9 @@ class Watch:
     """All placeholders by the inode number of their program end.
 
     Those with an other end tell of their last close by an event on `epoll`. Those without one (sockets that never
-    connected, or whose peer is gone) are *loose*: a sweep looks them up in the host's own table of Unix sockets, when it matters whether
-    one is still alive and each time their number has doubled, so that the cost stays constant per socket.
+    connected, or whose peer is gone) are *loose*: a sweep looks them up in the host's own table of Unix sockets, when
+    it matters whether one is still alive and each time their number has doubled, so that the cost stays constant per
+    socket.
     """
 
     def __init__(self) -> None:

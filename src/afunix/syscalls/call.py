@@ -12,15 +12,26 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.core.blocking import Wait
 from afunix.core.caller import Caller
 from afunix.core.file import File
 from afunix.core.kernel import Kernel
 from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
 
 __all__ = [
-    "NATIVE", "Answer", "Call", "Handler", "Install", "Memory", "Native", "Outcome", "Undo", "Undoable",
-    "TASK_SIZE_MAX", "address_check", "signed",
+    "NATIVE",
+    "TASK_SIZE_MAX",
+    "Answer",
+    "Call",
+    "Handler",
+    "Install",
+    "Memory",
+    "Native",
+    "Outcome",
+    "Undo",
+    "Undoable",
+    "address_check",
+    "signed",
 ]  # fmt: skip
 
 
@@ -74,7 +85,7 @@ class Install:
 Answer = int | tuple[int, Undoable] | Install | Native
 """The value; or the value and how to undo the change behind it; or a socket to be installed; or the host's."""
 
-Outcome = Answer | Generator[Wait, None, Answer]
+Outcome = Answer | Generator[WouldBlock, None, Answer]
 """What a handler returns: an answer now, or a body to drive."""
 
 

@@ -38,7 +38,6 @@ from afunix.syscalls.transfer import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from afunix.core.blocking import Wait
     from afunix.core.file import File
 
 __all__ = ["recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
@@ -131,7 +130,7 @@ def _send_later(
     control: Control,
     address: bytes | None,
     first: Sent | None,
-) -> Generator[Wait, None, Answer]:
+) -> Generator[WouldBlock, None, Answer]:
     try:
         sent = yield from blocking.send(
             call.sock, call.caller, data, call.now(), flags, files, control.creds, address, first
@@ -199,7 +198,7 @@ def sendmmsg(call: Call) -> Outcome:
     return _sendmmsg(call, number, signed(call.args[3]))
 
 
-def _sendmmsg(call: Call, number: int, flags: int) -> Generator[Wait, None, Answer]:
+def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None, Answer]:
     undo: list[Undoable] = []
     done = 0
     at = call.args[1]
@@ -230,7 +229,7 @@ def recvmmsg(call: Call) -> Outcome:
     return _recvmmsg(call, number, signed(call.args[3]), timeout)
 
 
-def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[Wait, None, Answer]:
+def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[WouldBlock, None, Answer]:
     sock = call.sock
     sock.take_error()
     start = call.now()
@@ -273,7 +272,7 @@ def _receive(call: Call, sock: Socket, header: Header, flags: int, wait: bool) -
     return hand_out(received, lambda received: _give_message(call, received, header, flags))
 
 
-def _receive_later(call: Call, sock: Socket, header: Header, flags: int) -> Generator[Wait, None, Answer]:
+def _receive_later(call: Call, sock: Socket, header: Header, flags: int) -> Generator[WouldBlock, None, Answer]:
     received = yield from blocking.receive(sock, header.total, flags & ~MSG_CMSG_CLOEXEC, call.now())
     return hand_out(received, lambda received: _give_message(call, received, header, flags))
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from afunix.abi.constants import (
-
     AF_UNSPEC,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
@@ -21,9 +19,6 @@ from afunix.core.socket import RCV_SHUTDOWN, Socket
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Install, Outcome, Undo, signed
 from afunix.syscalls.transfer import SOCKADDR_STORAGE, write_address
-
-if TYPE_CHECKING:
-    from afunix.core.blocking import Wait
 
 __all__ = [
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "listen", "shutdown", "socket", "socketpair",
@@ -101,12 +96,12 @@ def connect(call: Call) -> Outcome:
     if isinstance(embryo, WouldBlock):
         if sock.nonblock:
             raise SyscallError(Errno.EAGAIN)
-        return _connect_later(call, sock, address)
+        return _connect_later(call, sock, address, embryo)
     return _connected(sock, embryo)
 
 
-def _connect_later(call: Call, sock: Socket, address: bytes) -> Generator[Wait, None, Answer]:
-    embryo = yield from blocking.connect(sock, call.caller, address, call.now())
+def _connect_later(call: Call, sock: Socket, address: bytes, block: WouldBlock) -> Generator[WouldBlock, None, Answer]:
+    embryo = yield from blocking.connect(sock, call.caller, address, call.now(), block)
     return _connected(sock, embryo)
 
 
@@ -139,7 +134,7 @@ def _accept(call: Call, flags: int) -> Outcome:
     return _accepted(call, sock, embryo, flags)
 
 
-def _accept_later(call: Call, sock: Socket, flags: int) -> Generator[Wait, None, Answer]:
+def _accept_later(call: Call, sock: Socket, flags: int) -> Generator[WouldBlock, None, Answer]:
     embryo = yield from blocking.accept(sock, call.now())
     return _accepted(call, sock, embryo, flags)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING
 
 from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
 from afunix.abi.errno import Errno, SyscallError
@@ -16,9 +15,6 @@ from afunix.core.operations import OPERATIONS
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
-
-if TYPE_CHECKING:
-    from afunix.core.blocking import Wait
 
 __all__ = ["preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
 
@@ -53,20 +49,26 @@ def receive_data(call: Call, size: int, flags: int, give: Callable[[Received], A
     if type(received) is WouldBlock:
         if sock.nonblock or flags & MSG_DONTWAIT:
             raise SyscallError(Errno.EAGAIN)
-        return _receive_later(call, sock, size, flags, None, give)
+        return _receive_later(call, sock, size, flags, None, received, give)
     if (
         (sock.rcvlowat > 1 or flags & MSG_WAITALL)
         and not (sock.nonblock or flags & MSG_DONTWAIT)
         and blocking.unfinished(sock, received, size, flags)
     ):
-        return _receive_later(call, sock, size, flags, received, give)
+        return _receive_later(call, sock, size, flags, received, None, give)
     return hand_out(received, give)
 
 
 def _receive_later(
-    call: Call, sock: Socket, size: int, flags: int, first: Received | None, give: Callable[[Received], Answer]
-) -> Generator[Wait, None, Answer]:
-    received = yield from blocking.receive(sock, size, flags, call.now(), first)
+    call: Call,
+    sock: Socket,
+    size: int,
+    flags: int,
+    first: Received | None,
+    block: WouldBlock | None,
+    give: Callable[[Received], Answer],
+) -> Generator[WouldBlock, None, Answer]:
+    received = yield from blocking.receive(sock, size, flags, call.now(), first, block)
     return hand_out(received, give)
 
 
@@ -149,7 +151,7 @@ def write(call: Call) -> Outcome:
 
 def _send_later(
     call: Call, sock: Socket, data: bytes, first: Sent | None = None, flags: int = 0, address: bytes | None = None
-) -> Generator[Wait, None, Answer]:
+) -> Generator[WouldBlock, None, Answer]:
     sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, (), None, address, first)
     return sent.length, sent
 

@@ -490,6 +490,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     directory = argv[1];
+    int failed = 0;
     for (size_t i = 0; i < test_case_count; i++) {
         if (argc == 3 && strcmp(argv[2], test_cases[i].name) == 0)
             return run_case(&test_cases[i]);
@@ -503,12 +504,16 @@ int main(int argc, char **argv) {
                 directory = own;
                 _exit(run_case(&test_cases[i]));
             }
-            join(pid);
+            int status = status_of(pid);
+            if (status != 0) {
+                fprintf(stderr, "case %s ended with wait status %#x\n", test_cases[i].name, status);
+                failed++;
+            }
         }
     }
     if (argc == 3) {
         fprintf(stderr, "%s has no case %s\n", argv[0], argv[2]);
         return 2;
     }
-    return 0;
+    return failed ? 1 : 0;
 }

@@ -508,6 +508,13 @@ static void rights_hit(int flags) {
 CASE(rights_receiver_hit) { rights_hit(0); }
 CASE(rights_receiver_hit_restarting) { rights_hit(SA_RESTART); }
 
+static void let_through(bool on) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    TRY(sigprocmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL));
+}
+
 /* Connections: made once each, accepted once each, whoever is hit. */
 static void connections_hit(int flags) {
     enum { COUNT = 150 };
@@ -517,7 +524,9 @@ static void connections_hit(int flags) {
         TRY(close(listener));
         start_timer(flags);
         for (uint32_t i = 0; i < COUNT; i++) {
+            let_through(false);
             int fd = new_socket(SOCK_STREAM);
+            let_through(true);
             while (connect_fd(fd, "server") == -1)
                 CHECK(errno == EINTR && !(flags & SA_RESTART));
             write_fully(fd, &i, sizeof i);
@@ -552,6 +561,35 @@ static void connections_hit(int flags) {
 
 CASE(connections_hit_by_signals) { connections_hit(0); }
 CASE(connections_hit_restarting) { connections_hit(SA_RESTART); }
+
+/* A call that need not wait is done before the signal is seen, and never tells EINTR. */
+CASE(calls_that_do_not_wait) {
+    start_timer(0);
+    struct sockaddr_un address;
+    socklen_t size = name_of(&address, "@server");
+    for (double end = now() + 0.5; now() < end;) {
+        int sides[2], value;
+        char byte;
+        int listener = new_socket(SOCK_STREAM), client = new_socket(SOCK_STREAM);
+        TRY(bind(listener, (struct sockaddr *)&address, size));
+        TRY(listen(listener, 1));
+        TRY(connect(client, (struct sockaddr *)&address, size));
+        int peer = (int)TRY(accept(listener, NULL, NULL));
+        TRY(send(peer, "x", 1, 0));
+        TRY(recv(client, &byte, 1, 0));
+        TRY(shutdown(peer, SHUT_WR));
+        TRY(recv(client, &byte, 1, 0));
+        socklen_t length = sizeof value;
+        TRY(getsockopt(client, SOL_SOCKET, SO_ERROR, &value, &length));
+        TRY(setsockopt(client, SOL_SOCKET, SO_PASSCRED, &value, sizeof value));
+        make_pair(SOCK_DGRAM, sides);
+        TRY(write(sides[0], "x", 1));
+        TRY(read(sides[1], &byte, 1));
+        close_all(sides, 2);
+        close_all((int[]){peer, client, listener}, 3);
+    }
+    RET(signals >= 10, 1);
+}
 
 /* ---- SIGPIPE, SIGIO -------------------------------------------------------------------------------------------- */
 
