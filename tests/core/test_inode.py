@@ -58,6 +58,12 @@ def test_one_class_of_bits_counts(mode: int, expected: tuple[int, int, int]) -> 
                 assert permitted(credentials, inode, mask) == (not mask & ~bits), (credentials, mask)
 
 
+def test_capability_numbers() -> None:
+    """As in linux/capability.h."""
+    numbers = (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID)
+    assert numbers == (0, 1, 2, 3, 4)
+
+
 def test_only_effective_ids_count() -> None:
     """The real ids give no access."""
     assert not permitted(Credentials(1, uid=10, gid=20, euid=12, egid=21), regular(0o770), MAY_READ)

@@ -85,8 +85,9 @@ def test_links() -> None:
     link(inner, b"relative", b"f")
     link(inner, b"absolute", b"//d//f")
     link(inner, b"up", b"../")
+    link(inner, b"far", b"/d")
     link(root, b"root", b"/")
-    for path in (b"d/relative", b"d/absolute", b"d/up/d/f", b"root/d/f", b"root/d/up/root/d/relative"):
+    for path in (b"d/relative", b"d/absolute", b"d/up/d/f", b"d/far/f", b"root/d/f", b"root/d/up/root/d/relative"):
         assert end(root, path) is file
     assert end(root, b"d/up", follow=False) is inner.entries[b"up"]
     assert end(root, b"d/up/", follow=False) is root
@@ -176,5 +177,7 @@ def test_protected_symlinks() -> None:
     with pytest.raises(SyscallError, match="EACCES"):
         walk(b"d/alien")
     assert end(root, b"d/alien") is inner.entries[b"f"]
-    inner.mode &= ~0o002
-    assert walk(b"d/alien") is inner.entries[b"f"]
+    for bit in (0o002, 0o1000):
+        inner.mode &= ~bit
+        assert walk(b"d/alien") is inner.entries[b"f"]
+        inner.mode |= bit

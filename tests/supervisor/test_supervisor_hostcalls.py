@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -41,6 +42,35 @@ def test_pidfd_of_a_process_and_of_a_thread() -> None:
     with pytest.raises(SyscallError) as caught:
         hostcalls.pidfd_open(1 << 22)
     assert caught.value.errno is Errno.ESRCH
+
+
+def test_memory_between_processes() -> None:
+    here = ctypes.create_string_buffer(b"from here", 16)
+    there = ctypes.create_string_buffer(16)
+    ours, theirs = ctypes.addressof(here), ctypes.addressof(there)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        there.value = b"from there"
+        os.write(write, b"x")
+        signal.pause()
+    os.read(read, 1)
+    assert hostcalls.process_vm_readv(child, [(ours, 4), (ours + 8, 6)], [(theirs, 10)]) == 10
+    assert here.raw == b"from" + b" her" + b" there" + bytes(2)
+    assert hostcalls.process_vm_writev(child, [(ours, 4)], [(theirs, 2), (theirs + 10, 2)]) == 4
+    assert hostcalls.process_vm_readv(child, [(ours, 16)], [(theirs, 16)]) == 16
+    assert here.raw == b"from thereom\0\0\0\0"
+    for call in (hostcalls.process_vm_readv, hostcalls.process_vm_writev):
+        with pytest.raises(SyscallError) as caught:
+            call(child, [(ours, 16)], [(0, 16)])
+        assert caught.value.errno is Errno.EFAULT
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with pytest.raises(SyscallError) as caught:
+        hostcalls.process_vm_readv(child, [(ours, 16)], [(theirs, 16)])
+    assert caught.value.errno is Errno.ESRCH
+    os.close(read)
+    os.close(write)
 
 
 def test_tgkill() -> None:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -184,8 +185,10 @@ int main(int argc, char **argv, char **envp) {
     show(out, "/proc/self/status");
 }
 """
-DIFFERS = ("Pid:", "PPid:", "Tgid:", "Ngid:", "NStgid:", "NSpid:", "Vm", "Rss", "voluntary", "nonvoluntary", "Seccomp")
-DIFFERS += ("Cpus", "Mems", "Speculation", "SpeculationIndirectBranch", "Hugetlb", "argv /")
+DIFFERS = (
+    *("Pid:", "PPid:", "Tgid:", "Ngid:", "NStgid:", "NSpid:", "Vm", "Rss", "voluntary", "nonvoluntary", "Seccomp"),
+    *("Cpus", "Mems", "Speculation", "SpeculationIndirectBranch", "Hugetlb", "argv /"),
+)
 
 
 @pytest.mark.parametrize("ignored", [False, True])
@@ -418,15 +421,36 @@ int main(int argc, char **argv) {
 SENT = ("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "WINCH", "TSTP", "TTIN", "TTOU")
 
 
+def send(number: int) -> None:
+    """To this thread: what other tests left running in this process does not have the signals blocked."""
+    signal.pthread_kill(threading.get_ident(), number)
+
+
 @pytest.mark.parametrize("name", SENT)
 def test_signals_sent_to_the_supervisor_go_to_the_program(compile_c: Compile, name: str) -> None:
     number = signal.Signals["SIG" + name]
     with Session(compile_c(HANDLERS), "2") as session:
         session.number()
         for _ in range(2):
-            os.kill(os.getpid(), number)
+            send(number)
             assert session.number() == number
         assert session.finish() == 6
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_signals_sent_with_kill(compile_c: Compile, tmp_path: Path, name: str) -> None:
+    source = """
+    static void on_signal(int number) { _exit(number); }
+    int main(int argc, char **argv) {
+        for (int i = 1; i < 32; i++) signal(i, on_signal);
+        close(open(argv[1], O_CREAT | O_WRONLY, 0666));
+        for (;;) usleep(1000);
+    }
+    """
+    supervisor = supervise(compile_c(source), str(tmp_path / "ready"))
+    wait_until((tmp_path / "ready").exists, "it does not start")
+    supervisor.send_signal(signal.Signals["SIG" + name])
+    assert supervisor.wait(10) == signal.Signals["SIG" + name]
 
 
 def test_signals_after_the_program_ended_go_to_its_descendants(compile_c: Compile) -> None:
@@ -444,9 +468,9 @@ def test_signals_after_the_program_ended_go_to_its_descendants(compile_c: Compil
     with Session(compile_c(source)) as session:
         assert session.number() == 0
         serve(session, lambda: session.launched.wait_status is not None)
-        os.kill(os.getpid(), signal.SIGUSR1)  # would have been the program's own business
+        send(signal.SIGUSR1)  # would have been the program's own business
         session.step(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(signal.SIGTERM)
         assert session.number() == signal.SIGTERM
         assert session.finish() == 4
 
@@ -454,7 +478,7 @@ def test_signals_after_the_program_ended_go_to_its_descendants(compile_c: Compil
 def test_a_signal_that_comes_at_the_end_does_not_hit_the_supervisor() -> None:
     with Session("sh", "-c", "exit 2") as session:
         assert session.finish() == 2
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(signal.SIGTERM)
 
 
 class Terminal:
@@ -494,8 +518,15 @@ class Terminal:
 
     def end(self) -> int:
         """The wait status."""
-        _, self.status = os.waitpid(self.pid, 0)
+        wait_until(self._ended, "the process does not end")
+        assert self.status is not None
         return self.status
+
+    def _ended(self) -> bool:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.status = status
+        return bool(pid)
 
 
 @pytest.mark.parametrize("key", [b"\x03", b"\x1c"], ids=["SIGINT", "SIGQUIT"])

@@ -12,7 +12,9 @@ import pytest
 from supervised import Session, wait_until
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.supervisor.listener import Gone
+from afunix.supervisor import listener
+from afunix.supervisor.hostcalls import Unsupported
+from afunix.supervisor.listener import Gone, Listener
 
 Compile = Callable[[str], str]
 
@@ -264,7 +266,20 @@ def test_install_of_a_descriptor_that_is_not_open(installing: Session) -> None:
 
 def test_the_kernel_has_what_is_needed(compile_c: Compile) -> None:
     with Session(compile_c(ANSWERS)) as session:
-        session.listener.check(0)
         release = tuple(map(int, platform.release().split("-")[0].split(".")[:2]))
         assert session.listener.sync == (release >= (6, 6))
         assert session.listener.fileno() == session.listener.fd
+
+
+def test_a_kernel_without_one_step_answers(compile_c: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 5.9 to 5.13 know ADDFD, but not this flag: EINVAL."""
+    with Session(compile_c(ANSWERS)) as session:
+        monkeypatch.setattr(listener, "SECCOMP_ADDFD_FLAG_SEND", 1 << 30)
+        with pytest.raises(Unsupported, match=r"Linux 5\.14.*EINVAL"):
+            Listener(session.listener.fd)
+
+
+def test_a_kernel_without_wake_ups_in_place(compile_c: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Session(compile_c(ANSWERS)) as session:
+        monkeypatch.setattr(listener, "SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP", 1 << 30)
+        assert not Listener(session.listener.fd).sync

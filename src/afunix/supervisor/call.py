@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.core.socket import Socket
 from afunix.supervisor import hostcalls
-from afunix.supervisor.caller import HostInode
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
+from afunix.syscalls.call import NATIVE, Answer
 
 if TYPE_CHECKING:
     from afunix.core.kernel import Kernel
+    from afunix.core.message import Received
     from afunix.supervisor.caller import TaskCaller
     from afunix.supervisor.memory import Memory
     from afunix.supervisor.supervisor import Supervisor
@@ -65,7 +67,7 @@ class NotifiedCall:
             for number in descriptors:
                 if number < 0:
                     raise SyscallError(Errno.EBADF)
-                files.append(HostFile(self.task.take(number)))
+                files.append(self.supervisor.hold(self.task.take(number)))
         except BaseException:
             for file in files:
                 file.release()
@@ -97,6 +99,23 @@ class NotifiedCall:
         self.installed.append(number)
         return number
 
+    def only_natively(self, files: Sequence[File]) -> bool:
+        """Whether one of the files was opened with O_PATH, which SECCOMP_IOCTL_NOTIF_ADDFD refuses (fget)."""
+        return any(isinstance(file, HostFile) and file.path_only for file in files)
+
+    def deliver_natively(self, received: Received) -> Answer:
+        """Put the message itself into the placeholder's queue, and let the program's own recvmsg take it.
+
+        Sender's address and credentials are not part of it then.
+        """
+        front = self.sock.front
+        assert isinstance(front, Placeholder)
+        if not front.carry(received):
+            received.undo()
+            raise SyscallError(Errno.ENOBUFS)
+        received.done()
+        return NATIVE
+
     def install_pidfd(self, pid: int) -> int:
         """Give the caller a pidfd."""
         fd = hostcalls.pidfd_open(pid)
@@ -106,10 +125,8 @@ class NotifiedCall:
             os.close(fd)
 
     def install_inode(self, sock: Socket) -> int:
-        """Give the caller an O_PATH descriptor of a bound inode."""
-        inode = sock.inode
-        assert isinstance(inode, HostInode)
-        return self._install(inode.fd, True)
+        """Unmodelled: the host refuses to install an O_PATH descriptor."""
+        raise Unmodelled("SIOCUNIXFILE")
 
     def touch(self, front: Placeholder, number: int) -> None:
         """This call's thread holds the placeholder under this number."""

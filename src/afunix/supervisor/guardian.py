@@ -52,8 +52,10 @@ def become_guardian(channel: socket.socket, supervisor: int, program: Callable[[
         os.setsid()
         _close_all_but({channel.fileno(), signals})
         _tell(channel, STARTED, main)
-        _watch(channel, signals, supervisor, main)
-        kill_descendants()
+        try:
+            _watch(channel, signals, supervisor, main)
+        finally:
+            kill_descendants()
     finally:
         os._exit(0)
 

@@ -33,7 +33,8 @@ def launch(argv: Sequence[str], filter: bytes, *, env: Mapping[str, str] | None 
 
     Descriptors 0 to 2 and inheritable ones, the working directory, limits, priorities and the process group are
     inherited as through env(1). This process becomes a subreaper, takes the signals in FORWARDED through `signal_fd`,
-    and raises its own soft RLIMIT_NOFILE. It forks, so it should have one thread only.
+    and raises its own soft RLIMIT_NOFILE. It should have one thread only: it forks, and another thread, where the
+    signals are not blocked, would take them instead. Threads that come later are fine.
 
     CannotExecute if there is no such program; Unsupported if the host can't do this. The execve may itself trap: it
     happens after the return, and its errors are in `Launched.failure`.

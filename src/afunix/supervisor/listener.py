@@ -52,7 +52,8 @@ _pack_install: Final = ADDFD.pack_into
 class Listener:
     """One listener. Owns its descriptor. For one thread only: the buffers are shared by all calls.
 
-    A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener.
+    A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener. Unsupported:
+    the kernel lacks an operation that is needed here.
     """
 
     __slots__ = ("_answer", "_install", "_notification", "fd", "sync")
@@ -62,6 +63,7 @@ class Listener:
         self._notification = bytearray(NOTIF.size)
         self._answer = bytearray(RESP.size)
         self._install = bytearray(ADDFD.size)
+        self._check()
         self.sync = self._wake_up_in_place()
         """Whether threads and supervisor wake each other on the same processor (Linux 6.6)."""
 
@@ -165,17 +167,14 @@ class Listener:
             else:
                 return number
 
-    def check(self, host_fd: int) -> None:
-        """Unsupported, if this kernel lacks an operation that `install_and_answer` needs.
-
-        No notification has id 0 at the start, and flags are looked at before the id.
-        """
+    def _check(self) -> None:
+        """Flags are looked at before the id, and the first id is hardly ever 0 (get_random_u64)."""
         try:
-            self._add(0, SECCOMP_ADDFD_FLAG_SEND, host_fd, 0, 0)
+            self._add(0, SECCOMP_ADDFD_FLAG_SEND, self.fd, 0, 0)
         except Gone:
             return
         except SyscallError as error:
             raise Unsupported(
-                "Linux 5.14 or later is needed: this kernel can't give a descriptor to a supervised program "
-                f"(SECCOMP_ADDFD_FLAG_SEND: {error})"
+                "Linux 5.14 or later is needed: this kernel can't give a descriptor to a supervised program and answer "
+                f"its call in one step (SECCOMP_ADDFD_FLAG_SEND: {error})"
             ) from None

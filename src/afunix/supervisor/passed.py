@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,19 @@ class HostFile(File):
     host's kernel closes it with the queue.
     """
 
-    __slots__ = ("held", "parked")
+    __slots__ = ("held", "parked", "path_only", "subject")
 
-    def __init__(self, held: int) -> None:
+    def __init__(self, held: int, subject: Placeholder | None = None) -> None:
         super().__init__()
+        self.subject = subject
+        """The placeholder that it is a descriptor of, if it is one."""
+        if subject is not None:
+            subject.in_flight[self] = None
         self.references = 1
         self.held = held
         self.parked: Placeholder | None = None
+        self.path_only = bool(fcntl.fcntl(held, fcntl.F_GETFL) & os.O_PATH)
+        """Whether it was opened with O_PATH: the host installs such files only itself (see Call.deliver_natively)."""
 
     def fetch(self) -> int:
         """The supervisor's copy, taken out of the queue that it is parked in if need be."""
@@ -39,6 +46,8 @@ class HostFile(File):
     def close(self) -> None:
         """The last reference is gone."""
         self.parked = None
+        if self.subject is not None:
+            self.subject.in_flight.pop(self, None)
         if self.held >= 0:
             os.close(self.held)
             self.held = -1

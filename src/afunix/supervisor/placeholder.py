@@ -37,9 +37,10 @@ from afunix.abi.constants import MSG_OOB, SOCK_DGRAM
 from afunix.abi.errno import SyscallError
 from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
+from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
-    from afunix.core.message import Message
+    from afunix.core.message import Message, Received
     from afunix.supervisor.watch import Watch
 
 __all__ = ["Holder", "Parkable", "Placeholder", "adopt"]
@@ -85,7 +86,7 @@ class Placeholder:
 
     __slots__ = (
         "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held",
-        "holder", "inode", "parked", "sock", "watch",
+        "holder", "in_flight", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -94,6 +95,8 @@ class Placeholder:
         self.watch = watch
         self.parked: Placeholder | None = None
         self.holder: tuple[Holder, int] | None = None
+        # Descriptors of P that are on their way in messages.
+        self.in_flight: dict[HostFile, None] = {}
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
         self._entries: deque[tuple[Message, bool, list[Parkable]]] = deque()
         self._stale = 0  # entries at the front whose messages were read already
@@ -145,6 +148,23 @@ class Placeholder:
     def shut_both(self) -> bool:
         """Whether S shut both directions, so that a hang-up on it may be its own."""
         return self._shut == SHUTDOWN_MASK
+
+    def keeps_itself(self) -> bool:
+        """Whether P is in flight in its own queue, or in that of a socket that is in flight there, and so on.
+
+        A P that is closed all the same was collected by the host (SCM-10).
+        """
+        seen: set[Placeholder] = set()
+        left = [self]
+        while left:
+            for file in left.pop().in_flight:
+                queue = file.parked
+                if queue is self:
+                    return True
+                if queue is not None and queue not in seen:
+                    seen.add(queue)
+                    left.append(queue)
+        return False
 
     # -- P, for as long as something is done to it
 
@@ -373,6 +393,19 @@ class Placeholder:
                 os.close(fd)
         for fd in fds[len(items) :]:
             os.close(fd)
+
+    def carry(self, received: Received) -> bool:
+        """Queue a message itself, data and descriptors, for the program to read natively. False: P is out of reach."""
+        fds = [file.fetch() for file in received.files if isinstance(file, HostFile)]
+        self.unpark_all()
+        if self._entries or self.end is None:
+            return False
+        rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
+        try:
+            sent = self.end.sendmsg([received.data], [(host.SOL_SOCKET, host.SCM_RIGHTS, rights)])
+        except OSError:
+            return False
+        return sent == len(received.data)
 
     def unpark_all(self) -> None:
         """Take everything out of P's queue, so that what was parked there is held; sync puts it back."""

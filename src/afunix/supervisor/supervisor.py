@@ -7,12 +7,15 @@ interrupted by a signal, or killed), undo. Only then do those run whom the chang
 from __future__ import annotations
 
 import contextlib
+import gc
 import heapq
 import os
 import random
 import select
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from afunix.abi import arch
 from afunix.abi.constants import EPOLLET, EPOLLOUT
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
-from afunix.core.errors import BrokenPipe
+from afunix.core.errors import BrokenPipe, Unmodelled
 from afunix.core.kernel import Kernel, Limits
 from afunix.core.message import Received
 from afunix.core.socket import Socket
@@ -29,6 +32,7 @@ from afunix.supervisor import hostcalls, policy, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.listener import Listener
+from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.tasks import Task, TaskTable
 from afunix.supervisor.watch import Watch
@@ -47,7 +51,7 @@ RESTARTED_MAX = 1024
 class Parked:
     """A call that waits: its body, the queues it is in, and its deadline."""
 
-    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor", "waiter")
+    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
 
     def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
         self.supervisor = supervisor
@@ -57,25 +61,22 @@ class Parked:
         self.queues: WouldBlock | None = None
         self.deadline: float | None = None
         self.done = False
-        self.waiter = self.wake
 
-    def wake(self) -> None:
-        """A queue was woken: try again."""
+    def __call__(self) -> None:
+        """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect."""
         self.supervisor.resume(self)
 
     def wait(self, wait: WouldBlock) -> None:
         """Enter the queues of a new wait."""
         self.queues = wait
-        waiter = self.waiter
         for queue in wait.queues:
-            queue.waiters[waiter] = None
+            queue.waiters[self] = None
 
     def leave(self) -> None:
         """Leave the queues."""
         if self.queues is not None:
-            waiter = self.waiter
             for queue in self.queues.queues:
-                queue.waiters.pop(waiter, None)
+                queue.waiters.pop(self, None)
             self.queues = None
 
 
@@ -105,6 +106,7 @@ class Supervisor:
         self._bridge: Bridge | None = None
         self._table = self._build_table()
         self._stop = False
+        self._warned: set[str] = set()
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
 
     def attach(self, bridge: Bridge) -> None:
@@ -127,6 +129,9 @@ class Supervisor:
         wait = poll.poll
         receive = self.listener.receive
         dispatch = self.dispatch
+        # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 100)
         while not self._stop:
             events = wait(self._timeout() if self._deadlines else None)
             if len(events) > 1 or (events and events[0][0] == epoll_fd):
@@ -172,8 +177,17 @@ class Supervisor:
                 self._interrupted(parked)
         if any(not parked.done for parked in blocked):
             self._closing.add(sock)
-        else:
-            sock.close()
+            return
+        front = sock.front
+        if isinstance(front, Placeholder) and front.in_flight and front.keeps_itself():
+            # The collector throws a queue away before it closes the socket, so that the peer sees no reset.
+            while sock.queue:
+                self.kernel.free(sock.queue.popleft())
+        sock.close()
+
+    def hold(self, fd: int) -> HostFile:
+        """A descriptor that the supervisor has taken, on its way to somebody else."""
+        return HostFile(fd, self.watch.by_inode.get(os.fstat(fd).st_ino))
 
     def _threads_ended(self) -> None:
         """Threads have ended: the calls that they were blocked in are over."""
@@ -209,20 +223,31 @@ class Supervisor:
 
     def dispatch(self, notification: tuple[int, ...]) -> None:
         """One notification, as Listener.receive returns it."""
-        ident, tid, number, *_ = notification
-        if self.parked and tid in self.parked:
+        ident = notification[0]
+        tid = notification[1]
+        if tid in self.parked:
             self._interrupted(self.parked[tid])
             self.settle()
-        handler = self._table.get(number)
-        if handler is None:
-            self.listener.proceed(ident)
-            return
         try:
-            handler(ident, tid, number, notification[3:])
+            self._table[notification[2]](ident, tid, notification[2], notification[3:])
         except Gone:
             pass
-        except ProcessLookupError:
+        except Inaccessible as reason:
+            self._warn(str(reason))
             self.listener.proceed(ident)
+        except Unmodelled as gap:
+            self._warn(f"not modelled: {gap}")
+            self.listener.fail(ident, Errno.ENOSYS)
+        except Exception:
+            # A defect of ours is told, and ends one call; the other programs go on.
+            self._warn(traceback.format_exc())
+            self.listener.fail(ident, Errno.EIO)
+
+    def _warn(self, text: str) -> None:
+        """Tell the user, once for each text."""
+        if text not in self._warned:
+            self._warned.add(text)
+            print(f"afunix: {text}", file=sys.stderr, flush=True)
 
     def _on_socket(self, name: str, handle: Handler) -> Callable[[int, int, int, tuple[int, ...]], None]:
         by_inode = self.watch.by_inode
@@ -436,8 +461,16 @@ class Supervisor:
     def _install(self, call: NotifiedCall, answer: Install) -> None:
         """Answer with a new descriptor, in one step."""
         front = self.placeholder(answer.sock)
+        if front.held < 0:
+            # It is parked with a listener that can't be reached: the program was killed in this moment.
+            answer.undo()
+            self._lost(call)
+            return
         self.mirror()
         try:
+            if self.recorder is not None:
+                self._install_recorded(call, answer, front)
+                return
             number = self.listener.install_and_answer(call.id, front.held, answer.cloexec)
         except SyscallError as error:
             # The program's table is full, which natively is found before a connection is taken.
@@ -449,8 +482,23 @@ class Supervisor:
             return
         front.holder = (call.task, number)
         front.installed()
-        if self.recorder is not None:
-            self.recorder.call(call, number)
+
+    def _install_recorded(self, call: NotifiedCall, answer: Install, front: Placeholder) -> None:
+        """The same in two steps: the call is recorded in between, while its results in memory are what they are."""
+        try:
+            number = self.listener.install(call.id, front.held, answer.cloexec, self.reusable(call.task))
+        except Gone:
+            answer.undo()
+            return
+        call.installed.append(number)
+        assert self.recorder is not None
+        self.recorder.call(call, number)
+        if not self.listener.answer(call.id, number):
+            answer.undo()
+            self._lost(call)
+            return
+        front.holder = (call.task, number)
+        front.installed()
 
     def placeholder(self, sock: Socket) -> Placeholder:
         """The placeholder of a socket that is about to be installed, its program end in the supervisor's hand."""

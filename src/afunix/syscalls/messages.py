@@ -154,6 +154,8 @@ def recvmsg(call: Call) -> Outcome:
 def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:
     """Write data, address, control messages and flags of a received message to memory."""
     memory = call.memory
+    if received.files and header.control and call.only_natively(received.files) and received.popped:
+        return call.deliver_natively(received)
     received = put_vec(call, received, header.iovecs)
     room = header.controllen if header.control else None
     if room and received.files:
