@@ -186,7 +186,20 @@ int main(int argc, char **argv, char **envp) {
 }
 """
 DIFFERS = (
-    *("Pid:", "PPid:", "Tgid:", "Ngid:", "NStgid:", "NSpid:", "Vm", "Rss", "voluntary", "nonvoluntary", "Seccomp"),
+    *(
+        "Pid:",
+        "PPid:",
+        "Tgid:",
+        "Ngid:",
+        "NStgid:",
+        "NSpid:",
+        "Vm",
+        "Rss",
+        "voluntary",
+        "nonvoluntary",
+        "Seccomp",
+        "SigQ",
+    ),
     *("Cpus", "Mems", "Speculation", "SpeculationIndirectBranch", "Hugetlb", "argv /"),
 )
 

@@ -74,9 +74,19 @@ def launch(argv: Sequence[str], filter: bytes, *, env: Mapping[str, str] | None 
         _take_listener(launched, channel, handover)
         handover.let_go()
         launched.owns(stack.pop_all())
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _raise_limit()
     return launched
+
+
+def _raise_limit() -> None:
+    """Allow this process as many descriptors as it may have: it holds some for every socket of every program."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        with open("/proc/sys/fs/nr_open") as file:
+            most = int(file.read())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _take_listener(launched: Launched, channel: socket.socket, handover: Handover) -> None:

@@ -86,7 +86,7 @@ class Placeholder:
 
     __slots__ = (
         "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held",
-        "holder", "in_flight", "inode", "parked", "sock", "watch",
+        "holder", "in_flight", "inode", "parked", "signals", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -95,6 +95,8 @@ class Placeholder:
         self.watch = watch
         self.parked: Placeholder | None = None
         self.holder: tuple[Holder, int] | None = None
+        self.signals = False
+        """Whether programs asked for SIGIO (O_ASYNC)."""
         # Descriptors of P that are on their way in messages.
         self.in_flight: dict[HostFile, None] = {}
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
@@ -192,8 +194,8 @@ class Placeholder:
     def sync(self, answered: bool = True) -> bool:
         """Make P show what the virtual socket's state says.
 
-        False: there is an urgent byte to be shown after the call that changed the state was `answered`, as the
-        SIGURG that the host sends with it would interrupt that call.
+        False: there is something to be shown after the call that changed the state was `answered`, as the SIGIO or
+        SIGURG that the host sends with it could interrupt that call.
         """
         sock = self.sock
         if (
@@ -212,7 +214,7 @@ class Placeholder:
         if self.end is None and not self._pair():
             return True
         queue = sock.queue
-        complete = answered or sock.oob is None or not self._signals_owner()
+        complete = answered or not (self.signals or (sock.oob is not None and self._signals_owner()))
         if complete and (queue or self._entries):
             self._sync_queue()
         shut = sock.shut

@@ -9,6 +9,7 @@ from afunix.abi.constants import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     F_SETFL,
+    FIOASYNC,
     FIONBIO,
     SIOCATMARK,
     SIOCINQ,
@@ -62,7 +63,7 @@ LOOKED_AT: Final = ("epoll_ctl",)
 CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
     "socket": (0, (AF_UNIX,)),
     "socketpair": (0, (AF_UNIX,)),
-    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO)),
+    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO, FIOASYNC)),
     "fcntl": (1, (F_SETFL,)),
     "epoll_ctl": (1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),
 }

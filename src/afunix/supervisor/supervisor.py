@@ -16,11 +16,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
-from afunix.abi.constants import EPOLLET, EPOLLOUT
+from afunix.abi.constants import EPOLLET, EPOLLOUT, FIOASYNC, O_ASYNC
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.errors import BrokenPipe, Unmodelled
@@ -448,6 +448,7 @@ class Supervisor:
             return
         self.mirror()
         if isinstance(answer, Native):
+            self._note_async(call)
             if self.recorder is not None:
                 self.recorder.call(call, 0)
             self.listener.proceed(call.id)
@@ -457,6 +458,15 @@ class Supervisor:
             self.recorder.call(call, answer)
         if not self.listener.answer(call.id, answer):
             self._lost(call)
+
+    def _note_async(self, call: NotifiedCall) -> None:
+        """F_SETFL and FIOASYNC switch SIGIO on and off, which the host sends for what is mirrored."""
+        front = call.sock.front
+        if isinstance(front, Placeholder):
+            if call.name == "fcntl":
+                front.signals = bool(call.args[2] & O_ASYNC)
+            elif call.name == "ioctl" and call.args[1] & 0xFFFFFFFF == FIOASYNC:
+                front.signals = True
 
     def _install(self, call: NotifiedCall, answer: Install) -> None:
         """Answer with a new descriptor, in one step."""
@@ -516,15 +526,27 @@ class Supervisor:
 
     def _fail(self, call: NotifiedCall, error: SyscallError) -> None:
         self.mirror()
-        if isinstance(error, BrokenPipe) and error.signal:
-            # Sent before the answer, so that the program does not run on between the two. Where it has a handler
-            # this interrupts the call; made again, it gets its EPIPE without a second signal.
-            self._restarts[call.tid] = (call.name, call.args, -Errno.EPIPE)
-            hostcalls.tgkill(call.task.tgid, call.tid, signal.SIGPIPE)
         if self.recorder is not None:
             self.recorder.call(call, -error.errno)
-        if self.listener.fail(call.id, error.errno):
-            self._restarts.pop(call.tid, None)
+        if isinstance(error, BrokenPipe) and error.signal:
+            self._break_pipe(call)
+        else:
+            self.listener.fail(call.id, error.errno)
+
+    def _break_pipe(self, call: NotifiedCall) -> None:
+        """EPIPE and SIGPIPE, of which the program must see neither without the other (DATA-6).
+
+        A signal with a handler takes the thread out of its call, so it comes after the answer, and the thread is
+        kept from running between the two. Otherwise the signal is first: it ends the program, or changes nothing.
+        """
+        tgid, tid = call.task.tgid, call.tid
+        if not call.task.catches(signal.SIGPIPE):
+            hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
+            self.listener.fail(call.id, Errno.EPIPE)
+            return
+        with _undisturbed():
+            if self.listener.fail(call.id, Errno.EPIPE):
+                hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
 
     # -- interruptions
 
@@ -621,6 +643,22 @@ class Supervisor:
         front = sock.front
         if front is not None:
             front.dispose()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the processor, where that is allowed: whom we wake on it (SYNC_WAKE_UP) runs afterwards."""
+    before = os.sched_getscheduler(0)
+    parameters = os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, parameters)
 
 
 def host_limits() -> Limits:

@@ -278,6 +278,12 @@ class Task:
             )
         return self._credentials
 
+    def catches(self, number: int) -> bool:
+        """Whether the signal would run a handler in this thread now: it has one, and is not blocked."""
+        status = self._status()
+        bit = 1 << number - 1
+        return bool(int(status[b"SigCgt"], 16) & bit and not int(status[b"SigBlk"], 16) & bit)
+
     def umask(self) -> int:
         """The file mode creation mask, asked for anew each time."""
         return int(self._status()[b"Umask"], 8)

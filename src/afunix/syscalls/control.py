@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from afunix.abi.constants import (
     F_SETFL,
+    FIOASYNC,
     FIONBIO,
     O_NONBLOCK,
     SIOCATMARK,
@@ -61,6 +62,8 @@ def ioctl(call: Call) -> Outcome:
         return call.install_inode(sock)
     if command == FIONBIO:
         sock.nonblock = bool(INT.unpack(call.memory.read(call.args[2], 4))[0])
+        return NATIVE
+    if command == FIOASYNC:
         return NATIVE
     if command == SIOCINQ:
         value = _bytes_queued(sock)
