@@ -170,6 +170,19 @@ def test_open_of_files(filesystem: Filesystem, me: Caller, other: Caller) -> Non
     assert filesystem.stat(me, b"target") is made, "the new file's own mode does not count"
 
 
+def test_open_asks_for_every_access(filesystem: Filesystem, me: Caller, other: Caller) -> None:
+    """Reading and writing both count, and a new file needs write permission in its directory."""
+    filesystem.mknod(me, b"read", S_IFREG | 0o444)
+    filesystem.mknod(me, b"write", S_IFREG | 0o222)
+    for path, allowed in ((b"read", O_RDONLY), (b"write", O_WRONLY)):
+        assert filesystem.open(other, path, allowed)
+        for flags in {O_RDONLY, O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC} - {allowed}:
+            refused("EACCES", filesystem.open, other, path, flags)
+    filesystem.mkdir(me, b"d", 0o755)
+    refused("EACCES", filesystem.open, other, b"d/new", O_CREAT | O_RDONLY, 0o666)
+    assert filesystem.listdir(me, b"d") == []
+
+
 def test_open_of_directories(filesystem: Filesystem, me: Caller) -> None:
     """Read only; and nothing that asks for a directory takes a file."""
     inner = filesystem.mkdir(me, b"d", 0o755)
@@ -229,6 +242,32 @@ def test_rename_refusals(filesystem: Filesystem, me: Caller) -> None:
         refused(error, filesystem.rename, me, source, target)
     filesystem.rename(me, b"d/", b"g/")
     assert sorted(filesystem.listdir(me, b"/")) == [b"f", b"g"]
+
+
+def test_moving_a_directory_writes_to_it(filesystem: Filesystem, me: Caller) -> None:
+    """Its '..' changes, so it needs write permission itself, but not to change its name only."""
+    filesystem.mkdir(me, b"d", 0o555)
+    filesystem.mkdir(me, b"other", 0o755)
+    refused("EACCES", filesystem.rename, me, b"d", b"other/d")
+    filesystem.rename(me, b"d", b"n" * 255)
+    assert sorted(filesystem.listdir(me, b"/")) == [b"n" * 255, b"other"]
+
+
+def test_inode_numbers(filesystem: Filesystem, me: Caller) -> None:
+    """No two inodes share a number, and none is used again."""
+    numbers = [filesystem.root.number]
+    for round_ in range(3):
+        made = [
+            filesystem.mkdir(me, b"d", 0o755),
+            filesystem.create(me, b"s", 0o755),
+            filesystem.symlink(me, b"s", b"l"),
+            filesystem.open(me, b"f", O_CREAT | O_WRONLY, 0o644),
+        ]
+        numbers += [inode.number for inode in made]
+        filesystem.rmdir(me, b"d")
+        for name in (b"s", b"l", b"f"):
+            filesystem.unlink(me, name)
+        assert len(set(numbers)) == 1 + 4 * (round_ + 1)
 
 
 def test_a_removed_working_directory(filesystem: Filesystem, me: Caller) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from afunix.abi.constants import SOCK_STREAM
@@ -103,6 +103,9 @@ step = st.one_of(
 
 @settings(max_examples=250, deadline=None)
 @given(script=st.lists(step, min_size=1, max_size=8))
+@example(script=[("setresgid", (0, 1000, 1001)), ("setregid", (-1, -1)), ("setregid", (0, -1)), ("setgid", (5,))])
+@example(script=[("setresuid", (0, 1000, 1001)), ("setreuid", (-1, -1)), ("setreuid", (0, -1)), ("setuid", (0,))])
+@example(script=[("setresuid", (1000, 1001, 0)), ("setreuid", (-1, 1000)), ("setreuid", (-1, 0)), ("setuid", (7,))])
 def test_identities_agree_with_the_host(script: list[Step]) -> None:
     """Errors, all three ids of both kinds, groups and capability sets are the host's after every call."""
     start, expected = run_on_host(script)
@@ -268,6 +271,15 @@ def test_setrlimit() -> None:
         powerful.setrlimit(0, 1, 1)
 
 
+def test_defaults() -> None:
+    """A process starts with the ids that it is given for all three, umask 022 and 1024 descriptors of 4096."""
+    process = World().spawn()
+    mine = process.credentials
+    assert (mine.uid, mine.euid, mine.suid, mine.gid, mine.egid, mine.sgid) == (0,) * 6
+    assert (process.umask, process.nofile, process.limits) == (0o022, 1024, {7: (1024, 4096)})
+    assert ALL_CAPABILITIES.bit_length() == 41
+
+
 def test_umask() -> None:
     """The old mask is returned, and only permission bits are kept."""
     process = World().spawn(umask=0o027)
@@ -296,6 +308,7 @@ def test_kill() -> None:
     kill(alice, saved.pid, 0)
     kill(bob, saved.pid, SIGKILL)
     assert not saved.alive
+    kill(world.spawn(uid=5, capabilities=1 << 5), alice.pid, 0)
     with pytest.raises(SyscallError, match="ESRCH"):
         kill(root, saved.pid, SIGKILL)
     kill(alice, alice.pid, SIGKILL)

@@ -102,18 +102,13 @@ def send(
     """Queue one message whole at the address or the default peer.
 
     On success the files belong to the queue; on any other outcome they stay the caller's. EOPNOTSUPP: MSG_OOB.
-    ENOTCONN: no address and no peer. EMSGSIZE: longer than SO_SNDBUF - 32 (DGRAM-6). EPERM: the target is connected
-    elsewhere. ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
-    EPERM also: descriptors for a socket that refuses them (SCM-8).
+    EMSGSIZE: longer than SO_SNDBUF - 32 (DGRAM-6). ENOTCONN: no address and no peer, looked at only when there is
+    space. EPERM: the target is connected elsewhere, or refuses descriptors (SCM-8). ECONNREFUSED: the target died;
+    the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
     """
     if flags & MSG_OOB:
         raise SyscallError(Errno.EOPNOTSUPP)
     kernel = sock.kernel
-    other: Socket | None = None
-    if address is None:
-        other = sock.peer
-        if other is None:
-            raise SyscallError(Errno.ENOTCONN)
     if sock.wants_credentials and sock.address is None:
         kernel.names.autobind(sock)
     if len(data) > sock.sndbuf - OVERHEAD:
@@ -124,9 +119,9 @@ def send(
         raise BrokenPipe(signal=False)
     if sock.wmem >= sock.sndbuf:
         return sock.wait_writable
+    other = sock.peer if address is None else kernel.names.find(caller, address, sock.type)
     if other is None:
-        assert address is not None
-        other = kernel.names.find(caller, address, sock.type)
+        raise SyscallError(Errno.ENOTCONN)
     return send_to(sock, caller, data, other, files, creds)
 
 

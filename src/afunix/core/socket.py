@@ -196,7 +196,9 @@ class Socket(File):
                 peer.connectors.pop(self, None)
             elif not peer.dead:
                 peer.shut = SHUTDOWN_MASK
-                if self.queue or embryo:
+                queue = self.queue
+                # One empty message in front doesn't count: a read urgent byte, but an empty record as well.
+                if embryo or len(queue) > 1 or (queue and len(queue[0])):
                     peer.error = Errno.ECONNRESET
                 peer._state_changed()
         for connector in self.connectors:

@@ -17,6 +17,7 @@ from afunix.abi.constants import (
     SIOCUNIXFILE,
 )
 from afunix.abi.errno import Errno
+from afunix.abi.seccomp import PR_SET_DUMPABLE
 from afunix.syscalls import control, messages, naming, transfer
 from afunix.syscalls.call import Handler
 
@@ -57,7 +58,7 @@ MAKING: Final[dict[str, Handler]] = {"socket": naming.socket, "socketpair": nami
 SPLICING: Final = ("sendfile", "splice", "tee")
 """Calls on two files, either of which may be a socket."""
 
-LOOKED_AT: Final = ("epoll_ctl",)
+LOOKED_AT: Final = ("epoll_ctl", "prctl")
 """Calls that continue natively after a look at their arguments."""
 
 CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
@@ -66,6 +67,7 @@ CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
     "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO, FIOASYNC)),
     "fcntl": (1, (F_SETFL,)),
     "epoll_ctl": (1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),
+    "prctl": (0, (PR_SET_DUMPABLE,)),
 }
 """Argument index and the values for which the call traps at all."""
 

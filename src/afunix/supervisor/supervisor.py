@@ -23,6 +23,7 @@ from afunix.abi import arch
 from afunix.abi.constants import EPOLLET, EPOLLOUT, FIOASYNC, O_ASYNC
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
+from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.core.errors import BrokenPipe, Unmodelled
 from afunix.core.kernel import Kernel, Limits
 from afunix.core.message import Received
@@ -107,6 +108,7 @@ class Supervisor:
         self._table = self._build_table()
         self._stop = False
         self._warned: set[str] = set()
+        self._may_trace_all = self.tasks.get(os.getpid()).credentials().capable(CAP_SYS_PTRACE)
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
 
     def attach(self, bridge: Bridge) -> None:
@@ -216,6 +218,7 @@ class Supervisor:
         for name in policy.SPLICING:
             table[numbers[name]] = self._splicing(name)
         table[numbers["epoll_ctl"]] = self._epoll_ctl
+        table[numbers["prctl"]] = self._set_dumpable
         for name, what in policy.INVALIDATING.items():
             if name in numbers:
                 table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
@@ -309,6 +312,13 @@ class Supervisor:
                 events = 0
             placeholder.sock.space_edges = bool(events & EPOLLET and events & EPOLLOUT)
         self.listener.proceed(ident)
+
+    def _set_dumpable(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        """PR_SET_DUMPABLE: a program that hides from us can't be served, so without CAP_SYS_PTRACE it stays visible."""
+        if self._may_trace_all or args[1] & 0xFFFFFFFF:
+            self.listener.proceed(ident)
+        else:
+            self.listener.answer(ident, 0)
 
     def _forget_process(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
         self.tasks.forget_process(self.tasks.get(tid).tgid)
