@@ -171,6 +171,9 @@ def test_random_scripts_agree_with_the_host(script: list[Step]) -> None:
 # References: several tables that fork from each other, and files that are held elsewhere too.
 
 
+some_fd = st.one_of(st.integers(0, 3), st.integers(0, 3), st.integers(-1, LIMIT))
+
+
 class References(RuleBasedStateMachine):
     """However tables are used, a file's references are its entries and its other holders; it closes once, at zero."""
 
@@ -183,9 +186,13 @@ class References(RuleBasedStateMachine):
         self.all_tables: list[DescriptorTable] = []
         self.held: Counter[Plain] = Counter()
 
-    @initialize(target=tables)
-    def first_table(self) -> DescriptorTable:
-        return self.track(DescriptorTable(LIMIT))
+    @initialize(target=tables, count=st.integers(0, 4))
+    def first_table(self, count: int) -> DescriptorTable:
+        table = self.track(DescriptorTable(LIMIT))
+        for _ in range(count):
+            self.known.append(Plain())
+            table.install(self.known[-1])
+        return table
 
     def track(self, table: DescriptorTable) -> DescriptorTable:
         self.all_tables.append(table)
@@ -214,27 +221,27 @@ class References(RuleBasedStateMachine):
         result = outcome(lambda: table.install(file, cloexec=cloexec, lowest=lowest), ())
         assert result == (free[0] if free else "EMFILE")
 
-    @rule(table=tables, fd=st.integers(0, LIMIT))
+    @rule(table=tables, fd=some_fd)
     def close(self, table: DescriptorTable, fd: int) -> None:
         outcome(table.close, (fd,))
 
-    @rule(table=tables, fd=st.integers(0, LIMIT))
+    @rule(table=tables, fd=some_fd)
     def dup(self, table: DescriptorTable, fd: int) -> None:
         outcome(table.dup, (fd,))
 
-    @rule(table=tables, fd=st.integers(0, LIMIT), new=st.integers(-1, LIMIT), flags=st.sampled_from([0, O_CLOEXEC, 1]))
+    @rule(table=tables, fd=some_fd, new=some_fd, flags=st.sampled_from([0, O_CLOEXEC, 1]))
     def dup3(self, table: DescriptorTable, fd: int, new: int, flags: int) -> None:
         outcome(table.dup3, (fd, new, flags))
 
-    @rule(table=tables, fd=st.integers(0, LIMIT), new=st.integers(-1, LIMIT))
+    @rule(table=tables, fd=some_fd, new=some_fd)
     def dup2(self, table: DescriptorTable, fd: int, new: int) -> None:
         outcome(table.dup2, (fd, new))
 
-    @rule(table=tables, fd=st.integers(0, LIMIT), lowest=st.integers(-1, LIMIT), cloexec=st.booleans())
+    @rule(table=tables, fd=some_fd, lowest=st.integers(-1, LIMIT), cloexec=st.booleans())
     def dup_from(self, table: DescriptorTable, fd: int, lowest: int, cloexec: bool) -> None:
         outcome(lambda: table.dup_from(fd, lowest, cloexec=cloexec), ())
 
-    @rule(table=tables, ends=st.tuples(st.integers(0, LIMIT), st.integers(0, LIMIT)), flags=st.sampled_from([0, 2, 4]))
+    @rule(table=tables, ends=st.tuples(some_fd, some_fd), flags=st.sampled_from([0, 2, 4]))
     def close_range(self, table: DescriptorTable, ends: tuple[int, int], flags: int) -> None:
         outcome(table.close_range, (*ends, flags))
 
@@ -279,7 +286,7 @@ class References(RuleBasedStateMachine):
         assert all(file.closes == 1 for file in self.known)
 
 
-References.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+References.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestReferences = References.TestCase
 
 
@@ -348,6 +355,19 @@ def test_dup2_onto_itself_keeps_the_flag() -> None:
     assert table.dup2(fd, fd) == fd
     assert table.get_cloexec(fd)
     assert not table.get_cloexec(table.dup2(fd, 5))
+
+
+def test_dup2_closes_what_it_replaces() -> None:
+    """The old file loses its reference, and the number its old flag."""
+    table = DescriptorTable()
+    old, new = Plain(), Plain()
+    table.install(old, cloexec=True)
+    fd = table.install(new)
+    assert table.dup2(fd, 0) == 0
+    assert (old.references, old.closes, new.references) == (0, 1, 2)
+    assert not table.get_cloexec(0)
+    assert table.dup3(fd, 0, O_CLOEXEC) == 0
+    assert (new.references, table.get_cloexec(0)) == (2, True)
 
 
 def test_close_range_of_everything() -> None:

@@ -347,6 +347,7 @@ class Lockstep:
         self.ours = OurSide(prefix)
         self.made = 0
         self.sent = 0
+        self.urgent: set[int] = set()
         self.log: list[str] = []
 
     def step(self, what: str, a: int, b: int, d: int) -> None:
@@ -397,6 +398,12 @@ class Lockstep:
         assert list(self.ours.sockets) == list(self.host.sockets)
         for number in self.host.sockets:
             theirs, ours = self.host.state(number), self.ours.state(number)
+            if self.ours.sockets[number].oob is not None:
+                self.urgent.add(number)
+            if number in self.urgent:
+                # Linux 6.18 counts an urgent byte in inq_len when it comes, and never out when it is passed over.
+                assert theirs[3][0] >= ours[3][0]
+                theirs[3][0] = ours[3][0]
             assert ours == theirs, (number, ours, theirs, self.log)
         self.ours.check_told(self.log)
 

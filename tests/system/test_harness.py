@@ -1,4 +1,4 @@
-"""The harness itself: it tells time-outs, failures, processes left behind and missing tools, and ends what it started."""
+"""The harness itself: time-outs, failures, processes left behind and missing tools; it ends what it started."""
 
 from __future__ import annotations
 

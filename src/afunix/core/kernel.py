@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from afunix.core.flight import Flight
 from afunix.core.names import Names
 from afunix.core.wait import Wakeups
 
@@ -55,9 +56,11 @@ class Kernel:
         self.wakeups = Wakeups()
         self.changed: dict[Socket, None] = {}
         self.inflight: dict[int, int] = {}
+        self.flight = Flight()
         self.sockets_made = 0
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
         self.net_cookies: dict[Hashable, int] = {}
+        self._collecting = False
         self.on_close: Callable[[Socket], None] | None = None
 
     def charge(self, message: Message) -> None:
@@ -66,7 +69,11 @@ class Kernel:
         owner.wmem += message.truesize
         self.changed[owner] = None
         if message.files:
-            self._count(message, len(message.files))
+            self.reattach(message)
+
+    def reattach(self, message: Message) -> None:
+        """The descriptors of a message are in flight again, as before they were taken."""
+        self._count(message, len(message.files))
 
     def attach(self, message: Message, caller: Caller) -> None:
         """Count the descriptors that a message puts in flight for the sending user (unix_attach_fds, SCM-2).
@@ -95,6 +102,7 @@ class Kernel:
             self.inflight[message.user] = left
         else:
             self.inflight.pop(message.user, None)
+        self.flight.count(message.files, 1 if change > 0 else -1)
 
     def uncharge(self, message: Message) -> None:
         """Give a message's truesize back to its owner, and wake it where it can send again (sock_wfree)."""
@@ -118,7 +126,25 @@ class Kernel:
         self.uncharge(message)
 
     def closed(self, sock: Socket) -> None:
-        """A socket is gone: tell the front end, which frees what it holds for it."""
+        """A socket is gone: tell the front end, which frees what it holds for it, and look for garbage."""
         self.changed.pop(sock, None)
         if self.on_close is not None:
             self.on_close(sock)
+        if self.flight.sockets:
+            self.collect()
+
+    def collect(self) -> None:
+        """Throw away the queues of sockets that only keep each other alive in unread messages (unix_gc, SCM-10).
+
+        Done whenever a socket closes while others are in flight. Sockets that a front end passes as files of its own
+        are its own to collect.
+        """
+        if self._collecting:
+            return
+        self._collecting = True
+        try:
+            for sock in self.flight.garbage():
+                while sock.queue:
+                    self.free(sock.queue.popleft())
+        finally:
+            self._collecting = False

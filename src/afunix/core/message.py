@@ -112,6 +112,7 @@ class Received:
             partial.consumed = self.before if not popped else 0
             if self.files:
                 partial.files = self.files
+                sock.kernel.reattach(partial)
         elif self.files:
             popped[-1].files = self.files
         for message in popped:
