@@ -90,7 +90,8 @@ class HostSide:
         return self.attempt(lambda: self.sockets[at].bind(b""))
 
     def listen(self, at: int, backlog: int) -> Result:
-        return self.attempt(lambda: self.sockets[at].listen(backlog))
+        # Python's own makes zero of a negative backlog.
+        return Errno(ctypes.get_errno()).name if LIBC.listen(self.sockets[at].fileno(), backlog) else None
 
     def connect(self, at: int, name: bytes) -> Result:
         return self.attempt(lambda: self.sockets[at].connect(self.prefix + name))

@@ -163,8 +163,6 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
             skip -= len(message)
             index += 1
             message = queue[index] if index < len(queue) else None
-            if message is not None and (message is sock.oob or not len(message)):
-                message, index = _manage_oob(sock, index, peek, copied)
         if message is None:
             if copied:
                 received.ended = index < len(queue)
@@ -191,8 +189,9 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
                 break
             skip = 0
             index += 1
-            if index >= len(queue) or copied >= size:
+            if index >= len(queue):
                 break
+            # Also with nothing left to ask for: Linux looks at the rest of the queue, and descriptors there are seen.
             continue
         if sock.peek_off >= 0:
             sock.peek_off = max(0, sock.peek_off - len(chunk))
@@ -278,5 +277,13 @@ def _receive_urgent(sock: Socket, flags: int) -> Received:
         received.partial = message
         message.consumed += 1
         sock.oob = None
-        sock.kernel.changed[sock] = None
+        kernel = sock.kernel
+        kernel.changed[sock] = None
+        queue = sock.queue
+        at = queue.index(message)
+        if at and not len(queue[at - 1]):
+            # Of two urgent bytes in a row that were read, the earlier leaves no trace.
+            earlier = queue[at - 1]
+            del queue[at - 1]
+            kernel.free(earlier)
     return received

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
@@ -25,14 +25,16 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.core.errors import BrokenPipe, Unmodelled
-from afunix.core.kernel import Kernel, Limits
+from afunix.core.kernel import Kernel
 from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WaitQueue, WouldBlock
 from afunix.supervisor import hostcalls, policy, splice
 from afunix.supervisor.call import NotifiedCall
+from afunix.supervisor.host import host_limits, undisturbed
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.listener import Listener
+from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.tasks import Task, TaskTable
@@ -43,42 +45,10 @@ if TYPE_CHECKING:
     from afunix.supervisor.bridge import Bridge
     from afunix.supervisor.tracing import Tracing
 
-__all__ = ["Supervisor", "host_limits"]
+__all__ = ["Supervisor"]
 
 RESTARTED_MAX = 1024
 """How many interrupted calls are remembered for their restart."""
-
-
-class Parked:
-    """A call that waits: its body, the queues it is in, and its deadline."""
-
-    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
-
-    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
-        self.supervisor = supervisor
-        self.call = call
-        self.body = body
-        self.sock: Socket | None = getattr(call, "sock", None)
-        self.queues: WouldBlock | None = None
-        self.deadline: float | None = None
-        self.done = False
-
-    def __call__(self) -> None:
-        """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect."""
-        self.supervisor.resume(self)
-
-    def wait(self, wait: WouldBlock) -> None:
-        """Enter the queues of a new wait."""
-        self.queues = wait
-        for queue in wait.queues:
-            queue.waiters[self] = None
-
-    def leave(self) -> None:
-        """Leave the queues."""
-        if self.queues is not None:
-            for queue in self.queues.queues:
-                queue.waiters.pop(self, None)
-            self.queues = None
 
 
 class Supervisor:
@@ -554,7 +524,7 @@ class Supervisor:
             hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
             self.listener.fail(call.id, Errno.EPIPE)
             return
-        with _undisturbed():
+        with undisturbed():
             if self.listener.fail(call.id, Errno.EPIPE):
                 hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
 
@@ -653,40 +623,3 @@ class Supervisor:
         front = sock.front
         if front is not None:
             front.dispose()  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the processor, where that is allowed: whom we wake on it (SYNC_WAKE_UP) runs afterwards."""
-    before = os.sched_getscheduler(0)
-    parameters = os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except PermissionError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, before, parameters)
-
-
-def host_limits() -> Limits:
-    """The host's own sysctl values."""
-
-    def read(name: str, default: int) -> int:
-        try:
-            with open(f"/proc/sys/net/{name}") as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            return default
-
-    defaults = Limits()
-    return Limits(
-        wmem_default=read("core/wmem_default", defaults.wmem_default),
-        wmem_max=read("core/wmem_max", defaults.wmem_max),
-        rmem_default=read("core/rmem_default", defaults.rmem_default),
-        rmem_max=read("core/rmem_max", defaults.rmem_max),
-        somaxconn=read("core/somaxconn", defaults.somaxconn),
-        max_dgram_qlen=read("unix/max_dgram_qlen", defaults.max_dgram_qlen),
-    )

@@ -1,0 +1,48 @@
+"""A call that waits: the thread's notification stays unanswered until the body of the call has come to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
+from afunix.syscalls.call import Answer
+
+if TYPE_CHECKING:
+    from afunix.supervisor.call import NotifiedCall
+    from afunix.supervisor.supervisor import Supervisor
+
+__all__ = ["Parked"]
+
+
+class Parked:
+    """A call that waits: its body, the queues it is in, and its deadline."""
+
+    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
+
+    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
+        self.supervisor = supervisor
+        self.call = call
+        self.body = body
+        self.sock: Socket | None = getattr(call, "sock", None)
+        self.queues: WouldBlock | None = None
+        self.deadline: float | None = None
+        self.done = False
+
+    def __call__(self) -> None:
+        """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect."""
+        self.supervisor.resume(self)
+
+    def wait(self, wait: WouldBlock) -> None:
+        """Enter the queues of a new wait."""
+        self.queues = wait
+        for queue in wait.queues:
+            queue.waiters[self] = None
+
+    def leave(self) -> None:
+        """Leave the queues."""
+        if self.queues is not None:
+            for queue in self.queues.queues:
+                queue.waiters.pop(self, None)
+            self.queues = None
