@@ -110,7 +110,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     if sock.state != ESTABLISHED:
         raise SyscallError(Errno.EINVAL)
     if flags & MSG_OOB:
-        return _receive_urgent(sock, flags)
+        return _receive_urgent(sock, size, flags)
     queue = sock.queue
     if not queue and sock.error is None and not sock.shut & RCV_SHUTDOWN:
         return sock.wait_readable
@@ -263,12 +263,13 @@ def _manage_oob(sock: Socket, index: int, peek: bool, copied: int) -> tuple[Mess
         kernel.free(message)
 
 
-def _receive_urgent(sock: Socket, flags: int) -> Received:
+def _receive_urgent(sock: Socket, size: int, flags: int) -> Received:
     """recv(MSG_OOB): the urgent byte (unix_stream_recv_urg, OOB-1). EINVAL: there is none, or it is inline."""
     message = sock.oob
     if sock.oobinline or message is None:
         raise SyscallError(Errno.EINVAL)
-    received = Received(sock, message.data[message.consumed : message.consumed + 1], 1)
+    # Without room for the byte it is taken, and counted, all the same.
+    received = Received(sock, message.data[message.consumed : message.consumed + 1][:size], 1)
     received.flags = MSG_OOB
     received.name = b""  # this path of Linux tells no address
     received.oob = message

@@ -12,6 +12,7 @@ from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.core.socket import Socket
 from afunix.supervisor import hostcalls
+from afunix.supervisor.hostcalls import Gone
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 from afunix.syscalls.call import NATIVE, Answer
@@ -95,6 +96,8 @@ class NotifiedCall:
         return self._install(file.fetch(), cloexec)
 
     def _install(self, fd: int, cloexec: bool) -> int:
+        if fd < 0:
+            raise Gone  # parked in the queue of a placeholder whose last descriptor went away in this moment
         number = self.supervisor.listener.install(self.id, fd, cloexec, self.supervisor.reusable(self.task))
         self.installed.append(number)
         return number

@@ -6,7 +6,6 @@ interrupted by a signal, or killed), undo. Only then do those run whom the chang
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import heapq
 import os
@@ -33,11 +32,12 @@ from afunix.supervisor import hostcalls, policy, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits, undisturbed
 from afunix.supervisor.hostcalls import Gone, Inaccessible
+from afunix.supervisor.leftovers import AT_ONCE, Leftovers
 from afunix.supervisor.listener import Listener
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
-from afunix.supervisor.tasks import Task, TaskTable
+from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.watch import Watch
 from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome, Undoable
 
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from afunix.supervisor.tracing import Tracing
 
 __all__ = ["Supervisor"]
-
-RESTARTED_MAX = 1024
-"""How many interrupted calls are remembered for their restart."""
 
 
 class Supervisor:
@@ -67,10 +64,8 @@ class Supervisor:
         self.parked: dict[int, Parked] = {}
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._order = 0
-        # What an interrupted call must answer when the program makes it again: see _interrupted.
-        self._restarts: dict[int, tuple[str, tuple[int, ...], int]] = {}
-        # Descriptors that a program was given by a call which then got no answer: the next ones go there.
-        self._orphans: dict[int, list[tuple[int, tuple[int, int] | None]]] = {}
+        self._leftovers = Leftovers()
+        self.reusable = self._leftovers.reusable
         # Sockets that only calls still under way keep open; those of them whose calls have just ended.
         self._closing: set[Socket] = set()
         self._closed_last: list[Socket] = []
@@ -226,6 +221,7 @@ class Supervisor:
         by_inode = self.watch.by_inode
         proceed = self.listener.proceed
         get = self.tasks.get
+        recall = self._leftovers.recall
 
         def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
             task = get(tid)
@@ -237,7 +233,9 @@ class Supervisor:
             call = NotifiedCall(self, ident, tid, task, name, args)
             placeholder.holder = (task, fd)
             call.sock = placeholder.sock
-            if self._restarts and self._restarted(call):
+            value = recall(call)
+            if value is not None:
+                self._again(call, value)
                 return
             self.perform(call, handle)
 
@@ -532,23 +530,12 @@ class Supervisor:
 
     def _lost(self, call: NotifiedCall) -> None:
         """An answer did not go through; the descriptors that the program already got are used again."""
-        with contextlib.suppress(Gone, Inaccessible):
-            for number in call.installed:
-                self._orphans.setdefault(call.task.tgid, []).append((number, call.task.identity(number)))
+        self._leftovers.orphan(call)
+        if self.listener.valid(call.id):
+            # Its descriptor was closed by another thread while we needed it.
+            self.listener.fail(call.id, Errno.EBADF)
         if self.recorder is not None:
             self.recorder.interrupted(call)
-
-    def reusable(self, task: Task) -> int | None:
-        """A descriptor number of the program that an unanswered call left behind, if there is one."""
-        if not self._orphans:
-            return None
-        left = self._orphans.get(task.tgid)
-        while left:
-            number, identity = left.pop(0)
-            if identity is not None and task.identity(number) == identity:
-                return number
-        self._orphans.pop(task.tgid, None)
-        return None
 
     def _interrupted(self, parked: Parked) -> None:
         """The thread of a parked call makes another one: a signal ended the wait.
@@ -561,7 +548,7 @@ class Supervisor:
         call = parked.call
         if waited is not None and waited.deadline is not None:
             # With a time-out no socket call is restarted, whatever the handler asked for (signal(7)).
-            self._restarts[call.tid] = (call.name, call.args, -Errno.EINTR)
+            self._leftovers.remember(call, -Errno.EINTR)
         try:
             parked.body.throw(SyscallError(Errno.EINTR))
         except StopIteration as stop:
@@ -569,11 +556,11 @@ class Supervisor:
             if type(answer) is tuple:
                 if isinstance(answer[1], Received):
                     answer[1].undo()
-                    self._remember(call, 0)
+                    self._leftovers.remember(call, AT_ONCE)
                 else:
                     # Part of it was sent before the wait, which is what Linux returns after the signal.
                     answer[1].done()
-                    self._remember(call, answer[0])
+                    self._leftovers.remember(call, answer[0])
             elif isinstance(answer, Install):
                 answer.undo()
         except (SyscallError, Gone):
@@ -587,35 +574,22 @@ class Supervisor:
         """Undo what can be undone. What others have read by now stays sent, and is what the call made again returns."""
         left = change.undo()
         if left:
-            self._remember(call, left)
+            self._leftovers.remember(call, left)
 
-    def _remember(self, call: NotifiedCall, value: int) -> None:
-        """What the call is answered with when the program makes it again; 0: whatever can be received at once."""
-        if len(self._restarts) >= RESTARTED_MAX:
-            self._restarts.clear()
-        self._restarts[call.tid] = (call.name, call.args, value)
-
-    def _restarted(self, call: NotifiedCall) -> bool:
-        """Whether this is an interrupted call made again, which has been answered now."""
-        left = self._restarts.pop(call.tid, None)
-        if left is None or left[:2] != (call.name, call.args):
-            return False
-        value = left[2]
-        if not value:
-            # A receive had gathered something, but not all: what is there is what Linux had returned by then.
+    def _again(self, call: NotifiedCall, value: int) -> None:
+        """Answer an interrupted call that the program makes again."""
+        if value == AT_ONCE:
             sock = call.sock
             before, sock.nonblock = sock.nonblock, True
             try:
                 self.perform(call, policy.HANDLERS[call.name])
             finally:
                 sock.nonblock = before
-            return True
+            return
         if self.recorder is not None:
             self.recorder.call(call, value)
-        sent = self.listener.answer(call.id, value) if value >= 0 else self.listener.fail(call.id, Errno(-value))
-        if not sent:
-            self._restarts[call.tid] = left
-        return True
+        if not (self.listener.answer(call.id, value) if value >= 0 else self.listener.fail(call.id, -value)):
+            self._leftovers.remember(call, value)
 
     def _closed(self, sock: Socket) -> None:
         if self._bridge is not None:

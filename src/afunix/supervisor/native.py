@@ -1,0 +1,202 @@
+"""Host sockets as the bridge uses them: whole messages with descriptors and credentials, and who is at the other end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket as host
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+
+from afunix.abi.constants import SCM_CREDENTIALS, SIOCATMARK, SO_PEERGROUPS, SO_SNDBUFFORCE, SOCK_STREAM
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.structs import UCRED, unpack_ucred
+from afunix.core.caller import BoundInode
+from afunix.core.credentials import CAP_SETGID, CAP_SETUID, Credentials, Ucred
+from afunix.core.message import Received
+from afunix.supervisor import hostcalls
+from afunix.supervisor.passed import HostFile
+
+__all__ = [
+    "CHUNK",
+    "Arrived",
+    "Outsider",
+    "Virtual",
+    "address_of",
+    "at_mark",
+    "effective_as",
+    "hung_up",
+    "peer_of",
+    "receive",
+    "send",
+]
+
+CHUNK: Final = 65536
+"""How many bytes of a stream cross at once."""
+CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253) + host.CMSG_SPACE(UCRED.size)
+OVERHEAD: Final = 32
+"""What a record must leave of the send buffer (DGRAM-6)."""
+GROUPS_MAX: Final = 65536
+MAY_SWITCH: Final = 1 << CAP_SETUID | 1 << CAP_SETGID
+
+
+class Virtual(Exception):  # noqa: N818 -- a gap, no failure
+    """A message carries a descriptor of a virtual socket, which is of no use outside."""
+
+
+class Outsider:
+    """A process outside as the `Caller` of a core operation."""
+
+    __slots__ = ("credentials", "net", "nofile")
+
+    def __init__(self, who: Ucred, groups: tuple[int, ...], net: Hashable) -> None:
+        self.credentials = Credentials(who.pid, who.uid, who.gid, who.uid, who.gid, groups, capabilities=-1)
+        self.net = net
+        self.nofile = 1 << 30
+
+    def realtime(self) -> float:
+        """The time of day."""
+        return time.time()
+
+    def process_exists(self, pid: int) -> bool:
+        """The host has checked the credentials that come from outside."""
+        return True
+
+    def lookup(self, path: bytes) -> Hashable:
+        """Outside processes resolve their paths themselves."""
+        raise SyscallError(Errno.ECONNREFUSED)
+
+    def create(self, path: bytes, mode: int, kind: int) -> BoundInode:
+        """Outside processes bind their sockets themselves."""
+        raise SyscallError(Errno.EACCES)
+
+
+class Arrived(NamedTuple):
+    """What came from outside; the files belong to whoever holds this."""
+
+    data: bytes
+    files: list[HostFile]
+    who: Ucred | None
+    name: bytes
+
+
+def peer_of(native: host.socket, net: Hashable) -> Outsider:
+    """The process that made or accepts the connection (SO_PEERCRED, SO_PEERGROUPS)."""
+    who = Ucred(*unpack_ucred(native.getsockopt(host.SOL_SOCKET, host.SO_PEERCRED, UCRED.size)))
+    groups = b""
+    with suppress(OSError):  # an unprivileged peer before Linux 4.13 has none
+        groups = native.getsockopt(host.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+    return Outsider(who, tuple(int.from_bytes(groups[at : at + 4], "little") for at in range(0, len(groups), 4)), net)
+
+
+def address_of(name: object) -> bytes:
+    """An address as Python tells it, as bytes; b"" for none."""
+    return os.fsencode(name) if isinstance(name, str) else bytes(name) if isinstance(name, bytes) else b""
+
+
+def receive(native: host.socket, kind: int, size: int = CHUNK) -> Arrived | None:
+    """The next record whole, or up to `size` bytes of a stream; None at the end of file. OSError, also EAGAIN.
+
+    Records need SO_PASSCRED: an empty one has credentials, which the end of file has not.
+    """
+    if kind != SOCK_STREAM:
+        size = max(1, native.recv_into(bytearray(1), 1, host.MSG_PEEK | host.MSG_TRUNC))
+    data, control, _, name = native.recvmsg(size, CONTROL_ROOM, host.MSG_CMSG_CLOEXEC)
+    if not data and not control:
+        return None
+    files: list[HostFile] = []
+    who = None
+    for level, what, content in control:
+        if level != host.SOL_SOCKET:
+            continue
+        if what == host.SCM_RIGHTS:
+            fds = (content[at : at + 4] for at in range(0, len(content) - 3, 4))
+            files += [HostFile(int.from_bytes(fd, "little")) for fd in fds]
+        elif what == SCM_CREDENTIALS and len(content) >= UCRED.size:
+            who = Ucred(*unpack_ucred(content[: UCRED.size]))
+    # Sent before anybody asked for credentials: pid 0.
+    return Arrived(data, files, who if who is not None and who.pid else None, address_of(name))
+
+
+def send(native: host.socket, seen: Received, *, to: str | bytes | None = None, flags: int = 0) -> int:
+    """Send what was seen in a queue, with descriptors and, where the host admits it, credentials.
+
+    How many bytes were taken: of a record all. OSError, also EAGAIN; Virtual.
+    """
+    control: list[tuple[int, int, bytes]] = []
+    if seen.files:
+        fds: list[int] = []
+        for file in seen.files:
+            assert isinstance(file, HostFile)
+            if file.subject is not None:
+                raise Virtual
+            fds.append(file.fetch())
+        control.append((host.SOL_SOCKET, host.SCM_RIGHTS, b"".join(fd.to_bytes(4, "little") for fd in fds)))
+    flags |= host.MSG_DONTWAIT | host.MSG_NOSIGNAL
+    address = () if to is None else (to,)
+    who = seen.creds
+    if who is not None and who.pid:
+        with_who = [*control, (host.SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(who.pid, who.uid, who.gid))]
+        try:
+            return _sendmsg(native, seen.data, with_who, flags, address)
+        except (PermissionError, ProcessLookupError):
+            pass  # only a privileged supervisor may speak for others, and only for those who are alive
+    return _sendmsg(native, seen.data, control, flags, address)
+
+
+def _sendmsg(
+    native: host.socket, data: bytes, control: list[tuple[int, int, bytes]], flags: int, address: tuple[object, ...]
+) -> int:
+    try:
+        return native.sendmsg([data], control, flags, *address)
+    except OSError as error:
+        # The program may have a larger send buffer than the host socket that stands for its own.
+        if error.errno != Errno.EMSGSIZE or not enlarge(native, len(data) + OVERHEAD):
+            raise
+    return native.sendmsg([data], control, flags, *address)
+
+
+def enlarge(native: host.socket, size: int) -> bool:
+    """Give a host socket a larger send buffer. False: it can't be as large as that."""
+    try:
+        native.setsockopt(host.SOL_SOCKET, SO_SNDBUFFORCE, size)
+    except OSError:
+        native.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, size)
+    return native.getsockopt(host.SOL_SOCKET, host.SO_SNDBUF) >= size
+
+
+def hung_up(native: host.socket) -> bool:
+    """Whether the other end is closed for good, or both directions are shut."""
+    poll = select.poll()
+    poll.register(native.fileno(), 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def at_mark(native: host.socket) -> bool:
+    """Whether the next byte of a stream is the urgent one (SIOCATMARK)."""
+    try:
+        answer = fcntl.ioctl(native.fileno(), SIOCATMARK, bytes(4))
+    except OSError:
+        return False
+    return answer != bytes(4)
+
+
+@contextmanager
+def effective_as(who: Credentials) -> Iterator[None]:
+    """Within the block have a program's effective ids, which the other end sees (SO_PEERCRED), if we may."""
+    uid, gid = os.geteuid(), os.getegid()
+    if (who.euid, who.egid) == (uid, gid) or hostcalls.capget()[0] & MAY_SWITCH != MAY_SWITCH:
+        yield
+        return
+    os.setegid(who.egid)
+    try:
+        os.seteuid(who.euid)
+        try:
+            yield
+        finally:
+            os.seteuid(uid)
+    finally:
+        os.setegid(gid)
