@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.core import connection
+from afunix.core import connection, names
 from afunix.core.caller import BoundInode
 from afunix.core.credentials import Credentials
 from afunix.core.file import File
@@ -121,8 +124,6 @@ class World:
 
     def connected(self, kind: int, name: bytes = b"\0listener", backlog: int = 5) -> tuple[Socket, Socket, Socket]:
         """A listener, a client, and what accept gave."""
-        from afunix.core import names
-
         listener, client = self.socket(kind), self.socket(kind)
         names.bind(listener, self.program, name)
         connection.listen(listener, self.program, backlog)
@@ -130,6 +131,14 @@ class World:
         accepted = connection.accept(listener)
         assert isinstance(accepted, Socket)
         return listener, client, accepted
+
+
+@contextmanager
+def refused(errno: Errno) -> Iterator[None]:
+    """What happens inside fails with this errno."""
+    with pytest.raises(SyscallError) as error:
+        yield
+    assert error.value.errno is errno
 
 
 def check_invariants(sockets: Sequence[Socket]) -> None:

@@ -244,6 +244,25 @@ def test_rename_refusals(filesystem: Filesystem, me: Caller) -> None:
     assert sorted(filesystem.listdir(me, b"/")) == [b"f", b"g"]
 
 
+def test_entries_need_write_permission_in_their_directory(filesystem: Filesystem, me: Caller, other: Caller) -> None:
+    """To make, to link, to move there and away, to remove: EACCES, and nothing changed."""
+    inner = filesystem.mkdir(me, b"d", 0o755)
+    filesystem.mkdir(me, b"d/e", 0o777)
+    filesystem.mknod(me, b"d/f", S_IFREG | 0o666)
+    filesystem.mknod(other, b"g", S_IFREG | 0o666)
+    refused("EACCES", filesystem.mkdir, other, b"d/new", 0o755)
+    refused("EACCES", filesystem.mknod, other, b"d/new", S_IFREG | 0o644)
+    refused("EACCES", filesystem.symlink, other, b"f", b"d/new")
+    refused("EACCES", filesystem.link, other, b"g", b"d/new")
+    refused("EACCES", filesystem.rename, other, b"g", b"d/new")
+    refused("EACCES", filesystem.rename, other, b"g", b"d/f")
+    refused("EACCES", filesystem.rename, other, b"d/f", b"h")
+    refused("EACCES", filesystem.unlink, other, b"d/f")
+    refused("EACCES", filesystem.rmdir, other, b"d/e")
+    assert list(inner.entries) == [b"e", b"f"]
+    assert sorted(filesystem.root.entries) == [b"d", b"g"]
+
+
 def test_moving_a_directory_writes_to_it(filesystem: Filesystem, me: Caller) -> None:
     """Its '..' changes, so it needs write permission itself, but not to change its name only."""
     filesystem.mkdir(me, b"d", 0o555)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,21 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return str(path)
 
     return build
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a short name: an address has room for 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="bridge") as name:
+        yield Path(name)
+
+
+@pytest.fixture(params=["path", "abstract"])
+def name(request: pytest.FixtureRequest, directory: Path) -> str:
+    return f"{directory}/s" if request.param == "path" else f"@{directory}/s"
+
+
+@pytest.fixture
+def opened() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack

@@ -59,7 +59,8 @@ def _results(runner: Runner, suite: str, directory: Path) -> dict[str, str]:
     """Each test's name and how it ended."""
     report = directory / f"{suite}-{runner.where}.xml"
     outcome = runner.run(
-        [PYTHON, "-m", "test", "--junit-xml", report, *SUITES[suite]],
+        # Some take as many sockets as they may have; the supervisor, which has one for each, must be allowed more.
+        [tool("prlimit", "util-linux"), "--nofile=4096", PYTHON, "-m", "test", "--junit-xml", report, *SUITES[suite]],
         timeout=100,
         cwd=directory,
         env={"TMPDIR": "/tmp"},  # short enough for socket paths

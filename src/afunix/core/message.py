@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from afunix.core.credentials import Ucred
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from afunix.core.socket import Socket
 
 __all__ = ["Message", "Received", "Sent"]
+
+NOTHING: Mapping[Message, Sequence[File]] = {}
 
 
 class Message:
@@ -57,7 +59,7 @@ class Received:
     """
 
     __slots__ = (
-        "before", "creds", "data", "ended", "files", "flags", "length", "name", "oob", "partial", "peek_off",
+        "before", "creds", "data", "dropped", "ended", "files", "flags", "length", "name", "oob", "partial", "peek_off",
         "popped", "sock", "timestamp",
     )  # fmt: skip
 
@@ -73,6 +75,8 @@ class Received:
         self.ended = False
         # What undo needs: whole messages taken, the one read in part, and where the first stood before.
         self.popped: Sequence[Message] = ()
+        # Of the messages taken, those that were passed over (urgent bytes), with their descriptors.
+        self.dropped: Mapping[Message, Sequence[File]] = NOTHING
         self.partial: Message | None = None
         self.before = 0
         self.oob: Message | None = None
@@ -86,10 +90,26 @@ class Received:
         self.files = more.files
         self.ended = more.ended or more.name is None
         self.popped = [*self.popped, *more.popped]
+        if more.dropped:
+            self.dropped = {**self.dropped, **more.dropped}
         self.partial = more.partial
+
+    def drop(self, message: Message) -> None:
+        """Note that a message, which has left the queue, is thrown away unread."""
+        files = message.files
+        kernel = self.sock.kernel
+        if files:
+            kernel.detach(message)
+        kernel.uncharge(message)
+        self.dropped = {**self.dropped, message: files}
 
     def done(self) -> None:
         """The answer arrived: drop the queue's references to the descriptors (installing them made others)."""
+        if self.dropped:
+            for files in self.dropped.values():
+                for file in files:
+                    file.release()
+            self.dropped = NOTHING
         if self.files:
             if self.popped or self.partial is not None:
                 for file in self.files:
@@ -99,14 +119,18 @@ class Received:
     def undo(self) -> int:
         """Put back what was taken, as if the call had never been made: the answer did not reach the program.
 
-        Returns 0: nothing of it stays.
+        Returns 0: nothing of it stays. If the socket was closed meanwhile, what was taken goes the way of its queue.
         """
         sock = self.sock
         if self.peek_off is not None:
             sock.peek_off = self.peek_off
         popped = self.popped
         partial = self.partial
+        dropped = self.dropped
         if not popped and partial is None:
+            return 0
+        if sock.dead:
+            self.done()
             return 0
         if partial is not None:
             partial.consumed = self.before if not popped else 0
@@ -115,16 +139,30 @@ class Received:
                 sock.kernel.reattach(partial)
         elif self.files:
             popped[-1].files = self.files
-        for message in popped:
-            message.consumed = 0
-            sock.kernel.charge(message)
-        if popped:
-            popped[0].consumed = self.before
-            sock.queue.extendleft(reversed(popped))
-        sock.oob = self.oob
-        self.files = ()
         kernel = sock.kernel
+        first = True
+        for message in popped:
+            if message in dropped:
+                message.files = dropped[message]
+            else:
+                message.consumed = self.before if first else 0
+            first = False
+            kernel.charge(message)
+        sock.queue.extendleft(reversed(popped))
+        for message in dropped:
+            if message not in popped:
+                # An urgent byte read earlier, behind which the one stands that this call took.
+                assert partial is not None
+                message.files = dropped[message]
+                sock.queue.insert(sock.queue.index(partial), message)
+                kernel.charge(message)
+        if sock.oob is None:  # else another urgent byte came meanwhile
+            sock.oob = self.oob
+        self.files = ()
+        self.dropped = NOTHING
         kernel.changed[sock] = None
+        for connector in sock.connectors:
+            kernel.changed[connector] = None
         kernel.wakeups.wake(sock.readable)
         return 0
 
@@ -132,17 +170,20 @@ class Received:
 class Sent:
     """What a send operation queued, and how to take it back."""
 
-    __slots__ = ("length", "messages", "peer")
+    __slots__ = ("length", "messages", "peer", "replaced")
 
     def __init__(self, peer: Socket, length: int, messages: list[Message]) -> None:
         self.peer = peer
         self.length = length
         self.messages = messages
+        # The urgent byte that the one among the messages took the place of.
+        self.replaced: Message | None = None
 
     def extend(self, more: Sent) -> None:
         """Add what a further part of the same call queued."""
         self.length += more.length
         self.messages += more.messages
+        self.replaced = more.replaced
 
     def done(self) -> None:
         """The answer arrived: nothing is left to do."""
@@ -163,7 +204,12 @@ class Sent:
             queue.pop()
             left -= len(message.data)
             if peer.oob is message:
-                peer.oob = None
+                replaced = self.replaced
+                peer.oob = replaced if replaced in queue else None
             kernel.free(message)
         kernel.changed[peer] = None
+        kernel.wakeups.wake(peer.peer_space)
+        for connector in peer.connectors:
+            kernel.changed[connector] = None
+            kernel.wakeups.wake(connector.writable)
         return left

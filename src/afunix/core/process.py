@@ -92,8 +92,8 @@ class Process:
         *,
         cwd: object,
         root: object,
-        umask: int = 0o022,
-        net: Hashable = None,
+        umask: int,
+        net: Hashable,
     ) -> None:
         self.table = table
         self.credentials = credentials

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from afunix.abi.constants import MSG_NOSIGNAL, MSG_OOB, MSG_PEEK
+from afunix.abi.constants import MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_WAITALL
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import Ucred
 from afunix.core.errors import BrokenPipe
@@ -54,6 +54,7 @@ def send(
     kernel = sock.kernel
     sent = start
     queued: list[Message] = []
+    replaced: Message | None = None
     while sent < total or oob:
         if sock.wmem >= sock.sndbuf:
             if queued:
@@ -85,7 +86,7 @@ def send(
         sock.wmem += message.truesize
         peer.queue.append(message)
         if urgent:
-            peer.oob = message
+            replaced, peer.oob = peer.oob, message
         sent += len(chunk)
         queued.append(message)
     if queued:
@@ -98,7 +99,10 @@ def send(
     else:
         for file in files:
             file.release()
-    return Sent(peer, sent - start, queued)
+    result = Sent(peer, sent - start, queued)
+    if replaced is not None:
+        result.replaced = replaced
+    return result
 
 
 def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
@@ -115,7 +119,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     if not queue and sock.error is None and not sock.shut & RCV_SHUTDOWN:
         return sock.wait_readable
     peek = flags & MSG_PEEK
-    if sock.oob is None and sock.peek_off < 0 and not peek and queue:
+    if sock.oob is None and sock.peek_off < 0 and not peek and queue and sock.error is None:
         message = queue[0]
         if size >= len(message.data) - message.consumed > 0 and (len(queue) == 1 or message.files):
             return _take_whole(sock, message)
@@ -152,21 +156,33 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
     taken: list[Message] = []
     received = Received(sock, b"", 0)
     received.oob = sock.oob
+    received.popped = taken
     if sock.peek_off >= 0:
         received.peek_off = sock.peek_off
     skip = sock.peek_off if peek and sock.peek_off > 0 else 0
     index = 0  # of the message looked at; reads unlink as they go, so it stays 0 unless peeking
     check = sock.wants_credentials
     while True:
-        message, index = _manage_oob(sock, index, peek, copied)
+        message, index = _manage_oob(sock, index, peek, copied, received, taken)
         while message is not None and skip >= len(message):
             skip -= len(message)
             index += 1
             message = queue[index] if index < len(queue) else None
         if message is None:
             if copied:
-                received.ended = index < len(queue)
+                if index < len(queue):
+                    received.ended = True
+                elif (
+                    sock.error is not None
+                    and not peek
+                    and copied < (size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
+                ):
+                    # Looking for more meets the pending error, which is lost: the call answers with what it has.
+                    sock.error = None
+                    received.ended = True
                 break
+            if sock.error is not None or not sock.shut & RCV_SHUTDOWN:
+                received.done()
             sock.take_error()
             if sock.shut & RCV_SHUTDOWN:
                 return received
@@ -195,7 +211,7 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
             continue
         if sock.peek_off >= 0:
             sock.peek_off = max(0, sock.peek_off - len(chunk))
-        if not taken and received.partial is None:
+        if not taken:
             received.before = message.consumed
         message.consumed += len(chunk)
         if message.files:
@@ -209,7 +225,6 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
         taken.append(message)
         if received.files or copied >= size:
             break
-    received.popped = taken
     received.data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     received.length = copied
     if not peek:
@@ -217,7 +232,9 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
     return received
 
 
-def _manage_oob(sock: Socket, index: int, peek: bool, copied: int) -> tuple[Message | None, int]:
+def _manage_oob(
+    sock: Socket, index: int, peek: bool, copied: int, received: Received, taken: list[Message]
+) -> tuple[Message | None, int]:
     """The message to read next: reads stop at the urgent mark, and pass over an urgent byte that is not inline.
 
     Follows manage_oob; a message that was emptied by recv(MSG_OOB) stays in the queue until the next read.
@@ -236,8 +253,8 @@ def _manage_oob(sock: Socket, index: int, peek: bool, copied: int) -> tuple[Mess
             if peek:
                 index += 1
             else:
-                queue.popleft()
-                kernel.free(message)
+                taken.append(queue.popleft())
+                received.drop(message)
                 kernel.changed[sock] = None
             if index >= len(queue):
                 return None, index
@@ -259,8 +276,8 @@ def _manage_oob(sock: Socket, index: int, peek: bool, copied: int) -> tuple[Mess
         kernel.changed[sock] = None
         if sock.oobinline:
             return message, index
-        queue.popleft()
-        kernel.free(message)
+        taken.append(queue.popleft())
+        received.drop(message)
 
 
 def _receive_urgent(sock: Socket, size: int, flags: int) -> Received:
@@ -286,5 +303,5 @@ def _receive_urgent(sock: Socket, size: int, flags: int) -> Received:
             # Of two urgent bytes in a row that were read, the earlier leaves no trace.
             earlier = queue[at - 1]
             del queue[at - 1]
-            kernel.free(earlier)
+            received.drop(earlier)
     return received

@@ -62,13 +62,21 @@ class NotifiedCall:
             os.close(fd)
 
     def files(self, descriptors: Sequence[int]) -> list[File]:
-        """Copies of the caller's descriptors, on their way to somebody else. EBADF."""
+        """Copies of the caller's descriptors, on their way to somebody else. EBADF.
+
+        Unmodelled: a virtual socket for a program outside.
+        """
         files: list[File] = []
+        peer = self.sock.peer
+        outside = peer is not None and peer.front is not None and not isinstance(peer.front, Placeholder)
         try:
             for number in descriptors:
                 if number < 0:
                     raise SyscallError(Errno.EBADF)
-                files.append(self.supervisor.hold(self.task.take(number)))
+                held = self.supervisor.hold(self.task.take(number))
+                files.append(held)
+                if outside and held.subject is not None:
+                    raise Unmodelled("a virtual socket passed to a program outside")
         except BaseException:
             for file in files:
                 file.release()

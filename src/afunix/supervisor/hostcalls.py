@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterable, Sequence
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_ulong, c_void_p
+from struct import Struct
 from typing import Any, Final, NoReturn
 
 from afunix.abi import arch, bpf, seccomp
@@ -41,6 +43,8 @@ __all__ = [
     "setgroups",
     "signalfd",
     "tgkill",
+    "timerfd_create",
+    "timerfd_settime",
 ]
 
 SFD_CLOEXEC: Final = 0o2000000
@@ -97,9 +101,12 @@ _capget: Final = _prepare("capget", c_void_p, c_void_p)
 _capset: Final = _prepare("capset", c_void_p, c_void_p)
 _fstatfs: Final = _prepare("fstatfs", c_int, c_void_p)
 _bind: Final = _prepare("bind", c_int, c_char_p, c_uint)
+_timerfd_create: Final = _prepare("timerfd_create", c_int, c_int)
+_timerfd_settime: Final = _prepare("timerfd_settime", c_int, c_int, c_char_p, c_void_p)
 
 _CAPABILITY_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)  # version 3, the calling thread
 _STATFS_SIZE: Final = 120
+_ITIMERSPEC: Final = Struct("<qqqq")
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -271,4 +278,19 @@ def filesystem_type(fd: int) -> int:
 def bind(fd: int, address: bytes) -> None:
     """bind(2) with a whole `struct sockaddr`: Python's own refuses a path of 108 bytes, which Linux allows (NAME-5)."""
     if _bind(fd, address, len(address)) < 0:
+        _fail()
+
+
+def timerfd_create() -> int:
+    """A descriptor that is readable when its time has come, close-on-exec and non-blocking (timerfd_create(2))."""
+    fd: int = _timerfd_create(time.CLOCK_MONOTONIC, SFD_CLOEXEC | SFD_NONBLOCK)
+    if fd < 0:
+        _fail()
+    return fd
+
+
+def timerfd_settime(fd: int, seconds: float) -> None:
+    """Have a timer's descriptor become readable once, so many seconds from now."""
+    whole = int(seconds)
+    if _timerfd_settime(fd, 0, _ITIMERSPEC.pack(0, 0, whole, int((seconds - whole) * 1e9)), None) < 0:
         _fail()

@@ -153,8 +153,6 @@ class Link:
         if error.errno == Errno.ECONNRESET:
             self._reset = True
         self._write_open = False
-        for message in far.queue:
-            self.bridge.refuse(message, Errno.EPIPE)
         while far.queue:
             self.bridge.kernel.free(far.queue.popleft())
         far.oob = None

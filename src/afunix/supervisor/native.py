@@ -1,4 +1,4 @@
-"""Host sockets as the bridge uses them: whole messages with descriptors and credentials, and who is at the other end."""
+"""Host sockets as the bridge uses them: messages with descriptors and credentials, and who is at the other end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ CHUNK: Final = 65536
 CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253) + host.CMSG_SPACE(UCRED.size)
 OVERHEAD: Final = 32
 """What a record must leave of the send buffer (DGRAM-6)."""
-GROUPS_MAX: Final = 65536
+GROUPS_ROOM: Final = 1024
+"""Bytes: as much as getsockopt of Python returns."""
 MAY_SWITCH: Final = 1 << CAP_SETUID | 1 << CAP_SETGID
 
 
@@ -87,8 +88,8 @@ def peer_of(native: host.socket, net: Hashable) -> Outsider:
     """The process that made or accepts the connection (SO_PEERCRED, SO_PEERGROUPS)."""
     who = Ucred(*unpack_ucred(native.getsockopt(host.SOL_SOCKET, host.SO_PEERCRED, UCRED.size)))
     groups = b""
-    with suppress(OSError):  # an unprivileged peer before Linux 4.13 has none
-        groups = native.getsockopt(host.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+    with suppress(OSError):  # more groups than fit
+        groups = native.getsockopt(host.SOL_SOCKET, SO_PEERGROUPS, GROUPS_ROOM)
     return Outsider(who, tuple(int.from_bytes(groups[at : at + 4], "little") for at in range(0, len(groups), 4)), net)
 
 
@@ -105,7 +106,7 @@ def receive(native: host.socket, kind: int, size: int = CHUNK) -> Arrived | None
     if kind != SOCK_STREAM:
         size = max(1, native.recv_into(bytearray(1), 1, host.MSG_PEEK | host.MSG_TRUNC))
     data, control, _, name = native.recvmsg(size, CONTROL_ROOM, host.MSG_CMSG_CLOEXEC)
-    if not data and not control:
+    if not data and (kind == SOCK_STREAM or not control):
         return None
     files: list[HostFile] = []
     who = None
@@ -136,7 +137,7 @@ def send(native: host.socket, seen: Received, *, to: str | bytes | None = None, 
             fds.append(file.fetch())
         control.append((host.SOL_SOCKET, host.SCM_RIGHTS, b"".join(fd.to_bytes(4, "little") for fd in fds)))
     flags |= host.MSG_DONTWAIT | host.MSG_NOSIGNAL
-    address = () if to is None else (to,)
+    address: tuple[str | bytes, ...] = () if to is None else (to,)
     who = seen.creds
     if who is not None and who.pid:
         with_who = [*control, (host.SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(who.pid, who.uid, who.gid))]
@@ -148,7 +149,11 @@ def send(native: host.socket, seen: Received, *, to: str | bytes | None = None, 
 
 
 def _sendmsg(
-    native: host.socket, data: bytes, control: list[tuple[int, int, bytes]], flags: int, address: tuple[object, ...]
+    native: host.socket,
+    data: bytes,
+    control: list[tuple[int, int, bytes]],
+    flags: int,
+    address: tuple[str | bytes, ...],
 ) -> int:
     try:
         return native.sendmsg([data], control, flags, *address)

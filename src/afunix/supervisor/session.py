@@ -37,8 +37,9 @@ def serve(argv: Sequence[str], *, private: bool = False, tracing: Tracing | None
     """
     with launch(argv, trap_filter()) as launched:
         supervisor = Supervisor(launched.listener_fd, recorder=tracing)
-        if not private:
-            supervisor.attach(Bridge(supervisor.kernel, supervisor.watch))
+        bridge = None if private else Bridge(supervisor.kernel, supervisor.watch)
+        if bridge is not None:
+            supervisor.attach(bridge)
         supervisor.watch.register(launched.signal_fd, select.EPOLLIN, lambda _: launched.on_signal())
         supervisor.watch.register(launched.status_fd, select.EPOLLIN, lambda _: status())
 
@@ -52,6 +53,9 @@ def serve(argv: Sequence[str], *, private: bool = False, tracing: Tracing | None
             select.select([launched.status_fd], [], [])
             launched.on_status()
         os.close(launched.listener_fd)
+        if bridge is not None:
+            supervisor.watch.unregister(launched.signal_fd)
+            bridge.drain(launched.signal_fd)
         if launched.failure is not None:
             raise launched.failure
         return launched.exit_status()

@@ -79,6 +79,7 @@ class Supervisor:
     def attach(self, bridge: Bridge) -> None:
         """Let programs inside and outside reach each other."""
         self._bridge = bridge
+        bridge.warn = self._warn
         self.tasks.bridged = True
         numbers = arch.current().numbers
         self._table[numbers["bind"]] = self._on_socket("bind", bridge.bind)
@@ -206,10 +207,16 @@ class Supervisor:
         except Unmodelled as gap:
             self._warn(f"not modelled: {gap}")
             self.listener.fail(ident, Errno.ENOSYS)
-        except Exception:
-            # A defect of ours is told, and ends one call; the other programs go on.
-            self._warn(traceback.format_exc())
-            self.listener.fail(ident, Errno.EIO)
+        except Exception as error:
+            self.listener.fail(ident, self._defect(error))
+
+    def _defect(self, error: Exception) -> Errno:
+        """Something failed that no program should be able to make fail: tell the user; the other programs go on."""
+        if isinstance(error, OSError) and error.errno == Errno.EMFILE:
+            self._warn("out of descriptors: the supervisor needs one for each socket of the programs (RLIMIT_NOFILE)")
+            return Errno.ENFILE
+        self._warn("".join(traceback.format_exception(error)))
+        return Errno.EIO
 
     def _warn(self, text: str) -> None:
         """Tell the user, once for each text."""
@@ -413,6 +420,11 @@ class Supervisor:
             value, change = answer
             if self.kernel.changed:
                 self.mirror()
+                if self._bridge is not None and self._bridge.refused:
+                    error = self._bridge.refusal(change)
+                    if error is not None:
+                        self._fail(call, error)
+                        return
             if self.recorder is not None:
                 self.recorder.call(call, value)
             if self.listener.answer(call.id, value):

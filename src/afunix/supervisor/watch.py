@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket as host
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ __all__ = ["Watch"]
 EVENTS = select.EPOLLRDHUP | select.EPOLLET
 SWEEP_FIRST = 64
 BACKLOG = 4096
+_ROW = re.compile(rb"^[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)
+"""A line of /proc/net/unix up to the inode number."""
 
 
 class Watch:
@@ -128,5 +131,5 @@ class Watch:
 def _host_sockets() -> set[int]:
     """Inode numbers of all Unix sockets in the supervisor's network namespace, where placeholders are made."""
     with open("/proc/self/net/unix", "rb") as table:
-        next(table)
-        return {int(line.split(None, 7)[6]) for line in table}
+        # A name may hold any byte, so what it adds to the table can look like further lines; they only add numbers.
+        return {int(inode) for inode in _ROW.findall(table.read())}

@@ -491,7 +491,12 @@ int main(int argc, char **argv) {
     }
     directory = argv[1];
     int failed = 0;
+    const char *left_out = getenv("LEAVE_OUT"); /* names between commas, for a run of all cases */
     for (size_t i = 0; i < test_case_count; i++) {
+        char between[128];
+        snprintf(between, sizeof between, ",%s,", test_cases[i].name);
+        if (argc == 2 && left_out && strstr(left_out, between))
+            continue;
         if (argc == 3 && strcmp(argv[2], test_cases[i].name) == 0)
             return run_case(&test_cases[i]);
         if (argc == 2) {
