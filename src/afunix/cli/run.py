@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("no PROGRAM given")
     if not sys.platform.startswith("linux"):
         return _complain("afunix run needs Linux")
+    # Until the program is started, Ctrl-C ends this command as it ends env(1).
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Imported late: the supervisor exists on Linux only.
     from afunix.supervisor.hostcalls import Unsupported  # noqa: PLC0415
     from afunix.supervisor.launch import CannotExecute  # noqa: PLC0415

@@ -14,6 +14,7 @@ from afunix.core.wait import Wakeups
 
 if TYPE_CHECKING:
     from afunix.core.caller import Caller
+    from afunix.core.file import File
     from afunix.core.message import Message
     from afunix.core.socket import Socket
 
@@ -60,7 +61,9 @@ class Kernel:
         self.sockets_made = 0
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
         self.net_cookies: dict[Hashable, int] = {}
-        self._collecting = False
+        self._dropped: list[File] = []
+        self._dropping = False
+        self._uncollected = False
         self.on_close: Callable[[Socket], None] | None = None
 
     def charge(self, message: Message) -> None:
@@ -117,13 +120,24 @@ class Kernel:
             self.changed[owner] = None
 
     def free(self, message: Message) -> None:
-        """Throw a message away: its descriptors are closed, its owner gets its space back (unix_destruct_scm)."""
+        """Throw a message away: its descriptors are closed, its owner gets its space back (unix_destruct_scm).
+
+        What closing one of them frees in turn is closed after it, not inside it, so that chains may be long.
+        """
         files = message.files
         if files:
             self.detach(message)
-            for file in files:
-                file.release()
+            self._dropped += files
         self.uncharge(message)
+        if self._dropped and not self._dropping:
+            self._dropping = True
+            try:
+                while self._dropped:
+                    self._dropped.pop(0).release()
+            finally:
+                self._dropping = False
+            if self._uncollected:
+                self.collect()
 
     def closed(self, sock: Socket) -> None:
         """A socket is gone: tell the front end, which frees what it holds for it, and look for garbage."""
@@ -131,20 +145,22 @@ class Kernel:
         if self.on_close is not None:
             self.on_close(sock)
         if self.flight.sockets:
-            self.collect()
+            if self._dropping:
+                self._uncollected = True
+            else:
+                self.collect()
 
     def collect(self) -> None:
         """Throw away the queues of sockets that only keep each other alive in unread messages (unix_gc, SCM-10).
 
         Done whenever a socket closes while others are in flight. Sockets that a front end passes as files of its own
-        are its own to collect.
+        are its own to collect. All queues are emptied before anything is closed, so that no peer sees a reset.
         """
-        if self._collecting:
-            return
-        self._collecting = True
-        try:
-            for sock in self.flight.garbage():
-                while sock.queue:
-                    self.free(sock.queue.popleft())
-        finally:
-            self._collecting = False
+        self._uncollected = False
+        garbage: list[Message] = []
+        for sock in self.flight.garbage():
+            garbage += sock.queue
+            sock.queue.clear()
+            sock.oob = None
+        for message in garbage:
+            self.free(message)

@@ -49,6 +49,8 @@ def sendfile(call: NotifiedCall, out: Socket | None, source: Socket | None) -> B
     """sendfile(2) to a socket. EINVAL: from a socket, or from what can't be read at an offset."""
     if out is None or source is not None:
         raise SyscallError(Errno.EINVAL)
+    if call.args[3] >> 63:
+        raise SyscallError(Errno.EINVAL)  # rw_verify_area
     offset_at = call.args[2]
     offset = SIZE.unpack(call.memory.read(offset_at, 8))[0] if offset_at else None
     fd = call.task.take(call.args[1] & 0xFFFFFFFF)
@@ -127,6 +129,9 @@ def splice(call: NotifiedCall, source: Socket | None, out: Socket | None) -> Bod
     except SyscallError:
         os.close(fd)
         raise
+    if call.args[4] >> 63:
+        os.close(fd)
+        raise SyscallError(Errno.EINVAL)  # rw_verify_area
     size = min(call.args[4], CHUNK)
     nonblock = bool(signed(call.args[5]) & SPLICE_F_NONBLOCK)
     if source is not None:
@@ -181,6 +186,8 @@ def _from_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: b
             except BlockingIOError:
                 if nonblock:
                     raise SyscallError(Errno.EAGAIN) from None
+            except OSError as error:
+                raise SyscallError(Errno(error.errno or Errno.EIO)) from None
             yield from call.supervisor.wait_for_host(fd, select.POLLIN)
         if not got:
             return 0

@@ -25,6 +25,7 @@ from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
+    PORTION,
     RECEIVE,
     SEND,
     SOCKADDR_STORAGE,
@@ -33,6 +34,8 @@ from afunix.syscalls.transfer import (
     iovecs_at,
     put_vec,
     receive_data,
+    send_large,
+    vec_reader,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +102,8 @@ def _send(call: Call, header: Header, flags: int, may_wait: bool = True) -> Outc
     sock = call.sock
     raw = call.memory.read(header.name, header.namelen) if header.namelen else None
     control = _control(call, header)
+    if header.total > PORTION and control == NO_CONTROL:
+        return send_large(call, sock, header.total, vec_reader(call, header.iovecs), flags, destination(sock, raw))
     files = call.files(control.fds) if control.fds else []
     try:
         data = call.memory.read_vec(header.iovecs) if header.total else b""

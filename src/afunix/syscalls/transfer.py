@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
-from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_OOB, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
@@ -13,6 +13,7 @@ from afunix.core import blocking
 from afunix.core.message import Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import Socket
+from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 
@@ -137,8 +138,10 @@ def write(call: Call) -> Outcome:
         raise SyscallError(Errno.EFAULT)
     if size > MAX_RW_COUNT:
         size = MAX_RW_COUNT
-    data = call.memory.read(args[1], size) if size else b""
     sock = call.sock
+    if size > PORTION:
+        return send_large(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
+    data = call.memory.read(args[1], size) if size else b""
     sent = SEND[sock.type](sock, call.caller, data)
     if type(sent) is WouldBlock:
         if sock.nonblock:
@@ -169,12 +172,72 @@ def send_data(call: Call, sock: Socket, data: bytes, flags: int, address: bytes 
     return sent.length, sent
 
 
+PORTION = 28 * STREAM_CHUNK
+"""What is read of a program's memory at a time for one send: a longer one would be held, unsent, as a copy.
+
+About a megabyte, and whole buffers, so that the queue looks as if it had been sent in one piece.
+"""
+
+
+class Portions:
+    """What a send in portions queued."""
+
+    __slots__ = ("_before", "_last")
+
+    def __init__(self, before: int, last: Sent) -> None:
+        self._before = before
+        self._last = last
+
+    def done(self) -> None:
+        """The answer arrived."""
+
+    def undo(self) -> int:
+        """Take back what can be of the last portion; all before it stays sent."""
+        return self._before + self._last.undo()
+
+
+def send_large(
+    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+) -> Outcome:
+    """Send more than PORTION bytes without control messages; `read(offset, count)` gives the program's bytes."""
+    if OPERATIONS[sock.type].keeps_records:
+        # One byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
+        return send_data(call, sock, read(0, min(size, sock.sndbuf + 1)), flags, address)
+    return _send_portions(call, sock, size, read, flags, address)
+
+
+def _send_portions(
+    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+) -> Generator[WouldBlock, None, Answer]:
+    done = 0
+    answer: Answer = 0
+    while done < size:
+        try:
+            data = read(done, min(PORTION, size - done))
+            rest = flags if done + len(data) == size else flags & ~MSG_OOB
+            outcome = send_data(call, sock, data, rest, address)
+            part = (yield from outcome) if isinstance(outcome, Generator) else outcome
+        except SyscallError:
+            if not done:
+                raise
+            break
+        assert isinstance(part, tuple), "a send answers with what it queued"
+        length, sent = part
+        assert isinstance(sent, Sent)
+        answer = done + length, Portions(done, sent)
+        done += length
+        if length < len(data):
+            break
+    return answer
+
+
 def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
     """The iovecs at an address and their total length. EINVAL: more than UIO_MAXIOV, or a bad length; EFAULT."""
     if number > UIO_MAXIOV:
         raise SyscallError(Errno.EINVAL)
-    iovecs, total = clip_iovecs(unpack_iovecs(call.memory.read(address, 16 * number)) if number else [])
-    for base, length in iovecs:
+    given = unpack_iovecs(call.memory.read(address, 16 * number)) if number else []
+    iovecs, total = clip_iovecs(given)
+    for base, length in given if number > 1 else iovecs:
         address_check(base, length)
     return iovecs, total
 
@@ -246,7 +309,24 @@ def _writev(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2])
     if not total:
         return 0
+    if total > PORTION:
+        return send_large(call, call.sock, total, vec_reader(call, iovecs), flags, None)
     return send_data(call, call.sock, call.memory.read_vec(iovecs), flags, None)
+
+
+def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
+    """Reads so many bytes at an offset into iovecs."""
+
+    def read(at: int, count: int) -> bytes:
+        wanted = []
+        for base, length in skip(iovecs, at):
+            wanted.append((base, min(length, count)))
+            count -= wanted[-1][1]
+            if not count:
+                break
+        return call.memory.read_vec(wanted)
+
+    return read
 
 
 def read_address(call: Call, address: int, length: int) -> bytes | None:
@@ -271,9 +351,19 @@ def sendto(call: Call) -> Outcome:
     size = min(args[2], MAX_RW_COUNT)
     address_check(args[1], size)
     raw = read_address(call, args[4], signed(args[5])) if args[4] else None
-    data = call.memory.read(args[1], size) if size else b""
     sock = call.sock
-    return send_data(call, sock, data, signed(args[3]), destination(sock, raw))
+    flags = signed(args[3])
+    if size > PORTION:
+        return send_large(
+            call,
+            sock,
+            size,
+            lambda at, count: call.memory.read(args[1] + at, count),
+            flags,
+            destination(sock, raw),
+        )
+    data = call.memory.read(args[1], size) if size else b""
+    return send_data(call, sock, data, flags, destination(sock, raw))
 
 
 def recvfrom(call: Call) -> Outcome:
