@@ -283,10 +283,12 @@ CASE(blocked_and_ignored) {
 CASE(stopped_and_continued) {
     int sides[2];
     make_pair(SOCK_STREAM, sides);
+    struct gate first = gate();
     pid_t other = child();
     if (other == 0) {
         char data[8];
         CHECK(recv(sides[0], data, sizeof data, 0) == 4);
+        pass(&first);
         CHECK(recv(sides[0], data, sizeof data, 0) == 4);
         _exit(0);
     }
@@ -298,6 +300,7 @@ CASE(stopped_and_continued) {
     CHECK(waitpid(other, &status, WCONTINUED) == other && WIFCONTINUED(status));
     wait_blocked(other, SYS_recvfrom);
     send_text(sides[1], "data");
+    await(&first);
     wait_blocked(other, SYS_recvfrom);
     TRY(kill(other, SIGSTOP));
     CHECK(waitpid(other, &status, WUNTRACED) == other && WIFSTOPPED(status));
