@@ -204,7 +204,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     kernel = sock.kernel
     if not peek:
         queue.popleft()
-    data = message.data
+    data = bytes(message.data)
     length = len(data) - skip
     if length > size:
         received = Received(sock, data[skip : skip + size], length if flags & MSG_TRUNC else size)

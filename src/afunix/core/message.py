@@ -22,13 +22,17 @@ class Message:
     consumed: bytes that stream reads took from the front. owner: the socket whose send buffer pays truesize, whose
     address is the message's source. files: the descriptors in flight, owned by the message. creds: None where
     neither side had asked for credentials (SCM-5). embryo: on a listener's queue, the connection not yet accepted.
+    whole, offset: what was sent in several buffers, and where this one begins in it: `data` is a view of it then, so
+    that a long send copies nothing, and a read of all of it gets the sender's own bytes.
     """
 
-    __slots__ = ("consumed", "creds", "data", "embryo", "files", "owner", "timestamp", "truesize", "user")
+    __slots__ = (
+        "consumed", "creds", "data", "embryo", "files", "offset", "owner", "timestamp", "truesize", "user", "whole",
+    )  # fmt: skip
 
     def __init__(
         self,
-        data: bytes,
+        data: bytes | memoryview,
         truesize: int,
         owner: Socket,
         files: Sequence[File] = (),
@@ -44,6 +48,8 @@ class Message:
         self.embryo = embryo
         self.timestamp = 0.0
         self.user = -1
+        self.whole: bytes | None = None
+        self.offset = 0
 
     def __len__(self) -> int:
         return len(self.data) - self.consumed

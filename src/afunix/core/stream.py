@@ -61,13 +61,17 @@ def send(
                 break
             return sock.wait_writable
         urgent = sent == total
+        chunk: bytes | memoryview
         if urgent:
             oob = 0
             chunk = data[total:]
         else:
             size = min(total - sent, (sock.sndbuf >> 1) - 64, STREAM_CHUNK)
-            chunk = data[sent : sent + size] if size != len(data) else data
+            chunk = data if size == len(data) else memoryview(data)[sent : sent + size]
         message = Message(chunk, truesize(len(chunk)), sock, creds=creds)
+        if chunk is not data and not urgent:
+            message.whole = data
+            message.offset = sent
         if peer.dead or peer.shut & RCV_SHUTDOWN:
             if queued:
                 break
@@ -128,10 +132,8 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
 
 def _take_whole(sock: Socket, message: Message) -> Received:
     """The common case: one message, read to its end, with nothing behind it to merge."""
-    data = message.data
     before = message.consumed
-    if before:
-        data = data[before:]
+    data = bytes(message.data[before:])  # no copy of whole bytes
     received = Received(sock, data, len(data))
     received.before = before
     received.popped = (message,)
@@ -151,7 +153,10 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
     """unix_stream_read_generic, message by message."""
     kernel = sock.kernel
     queue = sock.queue
-    chunks: list[bytes] = []
+    chunks: list[bytes | memoryview] = []
+    # Where the chunks lie side by side in the bytes of one send: that, and from where to where in it.
+    whole: bytes | None = None
+    begin = end = 0
     copied = 0
     taken: list[Message] = []
     received = Received(sock, b"", 0)
@@ -195,6 +200,12 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
             break
         start = message.consumed + skip
         chunk = message.data[start : start + size - copied]
+        if not chunks:
+            whole = message.whole
+            begin = end = message.offset + start
+        elif whole is not message.whole or end != message.offset + start:
+            whole = None
+        end += len(chunk)
         chunks.append(chunk)
         copied += len(chunk)
         if peek:
@@ -225,7 +236,7 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
         taken.append(message)
         if received.files or copied >= size:
             break
-    received.data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    received.data = b"".join(chunks) if whole is None else whole[begin:end]
     received.length = copied
     if not peek:
         kernel.changed[sock] = None
@@ -286,7 +297,7 @@ def _receive_urgent(sock: Socket, size: int, flags: int) -> Received:
     if sock.oobinline or message is None:
         raise SyscallError(Errno.EINVAL)
     # Without room for the byte it is taken, and counted, all the same.
-    received = Received(sock, message.data[message.consumed : message.consumed + 1][:size], 1)
+    received = Received(sock, bytes(message.data[message.consumed : message.consumed + 1][:size]), 1)
     received.flags = MSG_OOB
     received.name = b""  # this path of Linux tells no address
     received.oob = message

@@ -85,8 +85,8 @@ class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_stale", "end", "held",
-        "holder", "in_flight", "inode", "parked", "signals", "sock", "watch",
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "end",
+        "held", "holder", "in_flight", "inode", "parked", "signals", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -101,6 +101,7 @@ class Placeholder:
         self.in_flight: dict[HostFile, None] = {}
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
         self._entries: deque[tuple[Message, bool, list[Parkable]]] = deque()
+        self._special = 0  # how many of them are urgent, or have something parked with them
         self._stale = 0  # entries at the front whose messages were read already
         self._filled = False
         self._shut = 0
@@ -291,11 +292,17 @@ class Placeholder:
 
     def _parked_in_front(self, stale: int) -> bool:
         entries = self._entries
-        return any(entries[position][2] for position in range(stale))
+        return self._special > 0 and any(entries[position][2] for position in range(stale))
 
     def _urgent_changed(self) -> bool:
         oob = self.sock.oob
-        return any(urgent and message is not oob for message, urgent, _ in self._entries)
+        return self._special > 0 and any(urgent and message is not oob for message, urgent, _ in self._entries)
+
+    def _taken(self) -> None:
+        """The first entry's byte is out of P's queue."""
+        _, urgent, items = self._entries.popleft()
+        if urgent or items:
+            self._special -= 1
 
     def _push(self, message: Message) -> bool:
         """Queue one byte for a message, and with it what it carries. False: P's queue is full."""
@@ -320,6 +327,8 @@ class Placeholder:
             item.held = -1
             item.parked = self
         self._entries.append((message, urgent, items))
+        if urgent or items:
+            self._special += 1
         return True
 
     def _make_room(self, message: Message) -> bool:
@@ -357,15 +366,17 @@ class Placeholder:
                     if plain:
                         got = len(mine.recv(plain, host.MSG_DONTWAIT))
                         for _ in range(got):
-                            entries.popleft()
+                            self._taken()
                     else:
                         self._take_one(mine)
                         got = 1
                 except OSError:
+                    got = 0
+                if not got:
                     # A program read the placeholder natively: nothing is left of what it took.
                     got = number
-                    for _ in range(got):
-                        entries.popleft()
+                    for _ in range(number):
+                        self._taken()
                 number -= got
                 self._stale = max(0, self._stale - got)
 
@@ -386,7 +397,7 @@ class Placeholder:
                 for _, _, data in control
                 for at in range(0, len(data) - 3, 4)
             ]
-        entries.popleft()
+        self._taken()
         for item, fd in zip(items, fds, strict=False):
             if item.parked is self:
                 item.held = fd
