@@ -21,16 +21,13 @@ from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
 from afunix.core import blocking
 from afunix.core.ancillary import BadControl, Control, deliver, parse
 from afunix.core.message import Received, Sent
-from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
     PORTION,
-    RECEIVE,
     SEND,
     SOCKADDR_STORAGE,
     destination,
-    hand_out,
     iovecs_at,
     put_vec,
     receive_data,
@@ -98,7 +95,7 @@ def _control(call: Call, header: Header) -> Control:
         raise
 
 
-def _send(call: Call, header: Header, flags: int, may_wait: bool = True) -> Outcome:
+def _send(call: Call, header: Header, flags: int) -> Outcome:
     sock = call.sock
     raw = call.memory.read(header.name, header.namelen) if header.namelen else None
     control = _control(call, header)
@@ -111,7 +108,7 @@ def _send(call: Call, header: Header, flags: int, may_wait: bool = True) -> Outc
     except BaseException:
         _release(files)
         raise
-    blocks = may_wait and not (sock.nonblock or flags & MSG_DONTWAIT)
+    blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
     if type(sent) is WouldBlock:
         if not blocks:
             _release(files)
@@ -149,8 +146,10 @@ def _send_later(
 
 def recvmsg(call: Call) -> Outcome:
     """recvmsg(2)."""
-    header = read_header(call, call.args[1])
-    flags = signed(call.args[2])
+    return _receive(call, read_header(call, call.args[1]), signed(call.args[2]))
+
+
+def _receive(call: Call, header: Header, flags: int) -> Outcome:
     return receive_data(
         call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
     )
@@ -247,7 +246,7 @@ def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Gen
         entry = call.args[1] + done * MMSGHDR_SIZE
         try:
             header = read_header(call, entry)
-            outcome = _receive(call, sock, header, flags & ~MSG_WAITFORONE, wait)
+            outcome = _receive(call, header, flags & ~MSG_WAITFORONE | (0 if wait else MSG_DONTWAIT))
             if isinstance(outcome, Generator):
                 outcome = yield from outcome
             length = _value(outcome, undo)
@@ -268,20 +267,6 @@ def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Gen
         left = max(0.0, timeout - (call.now() - start))
         call.memory.write(call.args[4], TIMESPEC.pack(int(left), int(left % 1 * 1e9)))
     return done, _all(undo)
-
-
-def _receive(call: Call, sock: Socket, header: Header, flags: int, wait: bool) -> Outcome:
-    received = RECEIVE[sock.type](sock, header.total, flags & ~MSG_CMSG_CLOEXEC)
-    if type(received) is WouldBlock:
-        if not wait:
-            raise SyscallError(Errno.EAGAIN)
-        return _receive_later(call, sock, header, flags)
-    return hand_out(received, lambda received: _give_message(call, received, header, flags))
-
-
-def _receive_later(call: Call, sock: Socket, header: Header, flags: int) -> Generator[WouldBlock, None, Answer]:
-    received = yield from blocking.receive(sock, header.total, flags & ~MSG_CMSG_CLOEXEC, call.now())
-    return hand_out(received, lambda received: _give_message(call, received, header, flags))
 
 
 def _value(outcome: Answer, undo: list[Undoable]) -> int:

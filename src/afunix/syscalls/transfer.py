@@ -142,14 +142,7 @@ def write(call: Call) -> Outcome:
     if size > PORTION:
         return send_large(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
     data = call.memory.read(args[1], size) if size else b""
-    sent = SEND[sock.type](sock, call.caller, data)
-    if type(sent) is WouldBlock:
-        if sock.nonblock:
-            raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, sock, data)
-    if sent.length < size and not sock.nonblock:
-        return _send_later(call, sock, data, sent)
-    return sent.length, sent
+    return send_data(call, sock, data, 0, None)
 
 
 def _send_later(
