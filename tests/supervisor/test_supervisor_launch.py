@@ -393,7 +393,6 @@ def test_killing_the_whole_process_group_spares_nobody(compile_c: Compile, tmp_p
     family = descendants(supervisor.pid)
     os.killpg(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
-    assert any(os.path.exists(f"/proc/{pid}") for pid in pids)
     wait_until(lambda: not any(map(alive, family)), "somebody survives")
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import pytest
 from supervised import Session, wait_until
 
-from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.errno import ERESTARTSYS, Errno, SyscallError
 from afunix.supervisor import listener
-from afunix.supervisor.hostcalls import Unsupported
 from afunix.supervisor.listener import Gone, Listener
+from afunix.supervisor.signals import nudged
+from afunix.supervisor.tasks import TaskTable
 
 Compile = Callable[[str], str]
 
@@ -75,34 +76,54 @@ int main(int argc, char **argv) {
 """
 
 
-def leave(session: Session, notification: int) -> None:
-    """Interrupt the program's call, and wait until it has left it."""
+def hit(session: Session) -> None:
+    """Send the program a signal that it catches, and see that it waits for it."""
     os.kill(session.launched.pid, signal.SIGUSR1)
-    wait_until(lambda: not session.listener.valid(notification), "the call is not interrupted")
+    table = TaskTable()
+    task = table.get(session.launched.pid)
+    wait_until(lambda: any(task.waiting_signals()[:2]), "the signal does not wait")
+    table.close()
 
 
-def test_a_signal_ends_the_call_and_nothing_can_be_done_to_it(compile_c: Compile) -> None:
+def test_a_signal_leaves_a_received_call_alone(compile_c: Compile) -> None:
     with Session(compile_c(INTERRUPTED)) as session:
         call = session.next()
-        leave(session, call.id)
-        assert not session.listener.answer(call.id, 5)
-        assert not session.listener.fail(call.id, Errno.EPERM)
-        assert not session.listener.proceed(call.id)
-        assert session.listener.install_and_answer(call.id, 0, True) is None
-        with pytest.raises(Gone):
-            session.listener.install(call.id, 0, True)
-        assert session.number() == -Errno.EINTR
+        hit(session)
+        assert session.listener.valid(call.id)
+        assert session.listener.answer(call.id, 5)
+        assert session.number() == 5
 
 
-def test_with_sa_restart_the_call_comes_again(compile_c: Compile) -> None:
-    with Session(compile_c(INTERRUPTED), "restart") as session:
+@pytest.mark.parametrize(("arguments", "made_again"), [((), False), (("restart",), True)])
+def test_what_a_handler_asked_for_is_done_with_a_call_that_is_to_be_restarted(
+    compile_c: Compile, arguments: tuple[str, ...], made_again: bool
+) -> None:
+    with Session(compile_c(INTERRUPTED), *arguments) as session:
         first = session.next()
-        leave(session, first.id)
-        second = session.next()
-        assert second.id != first.id
-        assert (second.name, second.args) == (first.name, first.args)
-        assert session.listener.answer(second.id, 3)
-        assert session.number() == 3
+        hit(session)
+        assert session.listener.fail(first.id, ERESTARTSYS)
+        if made_again:
+            second = session.next()
+            assert second.id != first.id
+            assert (second.name, second.args) == (first.name, first.args)
+            assert session.listener.answer(second.id, 3)
+        assert session.number() == (3 if made_again else -Errno.EINTR)
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_nudged_thread_makes_its_call_again_unless_there_is_a_signal(compile_c: Compile, signalled: bool) -> None:
+    with Session(compile_c(INTERRUPTED)) as session:
+        first = session.next()
+        if signalled:
+            hit(session)
+        with nudged(first.tid) as nudge:
+            assert nudge.able
+            assert session.listener.fail(first.id, ERESTARTSYS)
+        if not signalled:
+            second = session.next()
+            assert (second.name, second.args) == (first.name, first.args)
+            assert session.listener.answer(second.id, 3)
+        assert session.number() == (-Errno.EINTR if signalled else 3)
 
 
 def test_a_killed_thread_is_gone(compile_c: Compile) -> None:
@@ -269,14 +290,6 @@ def test_the_kernel_has_what_is_needed(compile_c: Compile) -> None:
         release = tuple(map(int, platform.release().split("-")[0].split(".")[:2]))
         assert session.listener.sync == (release >= (6, 6))
         assert session.listener.fileno() == session.listener.fd
-
-
-def test_a_kernel_without_one_step_answers(compile_c: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux 5.9 to 5.13 know ADDFD, but not this flag: EINVAL."""
-    with Session(compile_c(ANSWERS)) as session:
-        monkeypatch.setattr(listener, "SECCOMP_ADDFD_FLAG_SEND", 1 << 30)
-        with pytest.raises(Unsupported, match=r"Linux 5\.14.*EINVAL"):
-            Listener(session.listener.fd)
 
 
 def test_a_kernel_without_wake_ups_in_place(compile_c: Compile, monkeypatch: pytest.MonkeyPatch) -> None:

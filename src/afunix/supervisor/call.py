@@ -31,7 +31,7 @@ __all__ = ["NotifiedCall"]
 class NotifiedCall:
     """A call whose thread waits for our answer to the notification `id`."""
 
-    __slots__ = ("args", "caller", "id", "installed", "kernel", "memory", "name", "sock", "supervisor", "task", "tid")
+    __slots__ = ("args", "caller", "id", "kernel", "memory", "name", "sock", "supervisor", "task", "tid")
 
     sock: Socket
 
@@ -47,8 +47,6 @@ class NotifiedCall:
         self.kernel: Kernel = supervisor.kernel
         self.memory: Memory = task.memory
         self.caller: TaskCaller = task.caller
-        # Descriptors already given to the program by this call: (number, inode) of those to be taken back on undo.
-        self.installed: list[int] = []
 
     now = staticmethod(time.monotonic)
 
@@ -106,9 +104,7 @@ class NotifiedCall:
     def _install(self, fd: int, cloexec: bool) -> int:
         if fd < 0:
             raise Gone  # parked in the queue of a placeholder whose last descriptor went away in this moment
-        number = self.supervisor.listener.install(self.id, fd, cloexec, self.supervisor.reusable(self.task))
-        self.installed.append(number)
-        return number
+        return self.supervisor.listener.install(self.id, fd, cloexec)
 
     def only_natively(self, files: Sequence[File]) -> bool:
         """Whether one of the files was opened with O_PATH, which SECCOMP_IOCTL_NOTIF_ADDFD refuses (fget)."""

@@ -22,15 +22,25 @@ from struct import Struct
 from typing import Final, NoReturn
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_SPEC_ALLOW
+from afunix.abi.seccomp import (
+    SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+)
 from afunix.supervisor import hostcalls
 
-__all__ = ["STEP_EXECUTE", "STEP_FILTER", "Handover"]
+__all__ = ["FILTER_FLAGS", "STEP_EXECUTE", "STEP_FILTER", "Handover"]
 
 FAILURE: Final = Struct("<II")
 """What the shared page starts with: the step that failed, or 0, and the errno."""
 STEP_FILTER: Final = 1
 STEP_EXECUTE: Final = 2
+
+FILTER_FLAGS: Final = (
+    SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+)
+"""SPEC_ALLOW: a filter that is no sandbox has no reason to slow the program down with speculation mitigations.
+WAIT_KILLABLE_RECV: no signal takes a thread out of a call that we have received, so no answer is lost."""
 
 CHANGED_BY_PYTHON: Final = tuple(
     getattr(signal, name) for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ") if hasattr(signal, name)
@@ -116,18 +126,14 @@ class Handover:
 
 
 def _load(filter: bytes) -> int:
-    """Without no_new_privs where the kernel allows that, so that set-user-ID programs work as usual for root.
-
-    SPEC_ALLOW: a filter that is no sandbox has no reason to slow the program down with speculation mitigations.
-    """
-    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    """Without no_new_privs where the kernel allows that, so that set-user-ID programs work as usual for root."""
     try:
-        return hostcalls.install_filter(filter, flags)
+        return hostcalls.install_filter(filter, FILTER_FLAGS)
     except SyscallError as error:
         if error.errno is not Errno.EACCES:
             raise
     hostcalls.set_no_new_privs()
-    return hostcalls.install_filter(filter, flags)
+    return hostcalls.install_filter(filter, FILTER_FLAGS)
 
 
 def _default_signals() -> None:

@@ -1,30 +1,10 @@
-"""What the supervisor takes from the host and asks of it as a process: limits and processor time."""
+"""Limits of the host that programs see."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-
 from afunix.core.kernel import Limits
 
-__all__ = ["host_limits", "undisturbed"]
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep the processor, where that is allowed: whom we wake on it (SYNC_WAKE_UP) runs afterwards."""
-    before = os.sched_getscheduler(0)
-    parameters = os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except PermissionError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, before, parameters)
+__all__ = ["host_limits"]
 
 
 def host_limits() -> Limits:

@@ -18,6 +18,9 @@ from afunix.abi import arch, bpf, seccomp
 from afunix.abi.errno import Errno, SyscallError
 
 __all__ = [
+    "PTRACE_DETACH",
+    "PTRACE_INTERRUPT",
+    "PTRACE_SEIZE",
     "SFD_CLOEXEC",
     "SFD_NONBLOCK",
     "Gone",
@@ -29,12 +32,14 @@ __all__ = [
     "capset",
     "faccessat2",
     "filesystem_type",
+    "filter_flags_known",
     "install_filter",
     "openat2",
     "pidfd_getfd",
     "pidfd_open",
     "process_vm_readv",
     "process_vm_writev",
+    "ptrace",
     "set_child_subreaper",
     "set_no_new_privs",
     "set_pdeathsig",
@@ -49,6 +54,10 @@ __all__ = [
 
 SFD_CLOEXEC: Final = 0o2000000
 SFD_NONBLOCK: Final = 0o4000
+
+PTRACE_DETACH: Final = 17
+PTRACE_SEIZE: Final = 0x4206
+PTRACE_INTERRUPT: Final = 0x4207
 
 
 class Unsupported(Exception):  # noqa: N818 -- a statement about the host, shown to the user as it is
@@ -89,6 +98,7 @@ _pidfd_getfd: Final = _prepare("pidfd_getfd", c_int, c_int, c_uint)
 _process_vm_readv: Final = _prepare("process_vm_readv", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
 _process_vm_writev: Final = _prepare("process_vm_writev", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
 _seccomp: Final = _prepare("seccomp", c_uint, c_uint, c_void_p)
+_ptrace: Final = _prepare("ptrace", c_long, c_int, c_void_p, c_void_p)
 _prctl: Final = _prepare("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _signalfd4: Final = _prepare("signalfd4", c_int, c_void_p, c_size_t, c_int)
 _openat2: Final = _prepare("openat2", c_int, c_char_p, c_void_p, c_size_t)
@@ -161,6 +171,12 @@ def action_available(action: int) -> bool:
     if ctypes.get_errno() in (Errno.EOPNOTSUPP, Errno.EINVAL):
         return False
     _fail()
+
+
+def filter_flags_known(flags: int) -> bool:
+    """Whether this kernel knows these SECCOMP_FILTER_FLAG_*: only then it looks for the filter, and there is none."""
+    _seccomp(seccomp.SECCOMP_SET_MODE_FILTER, flags, None)
+    return ctypes.get_errno() == Errno.EFAULT
 
 
 def install_filter(program: bytes, flags: int) -> int:
@@ -248,6 +264,12 @@ def tgkill(tgid: int, tid: int, number: int) -> bool:
     if ctypes.get_errno() == Errno.ESRCH:
         return False
     _fail()
+
+
+def ptrace(request: int, tid: int) -> None:
+    """One of the PTRACE_* above, for one thread. EPERM: not allowed, or another debugger has it. ESRCH."""
+    if _ptrace(request, tid, None, None) < 0:
+        _fail()
 
 
 def capget() -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.seccomp import SECCOMP_RET_USER_NOTIF
 from afunix.supervisor import hostcalls
 from afunix.supervisor.guardian import REPORT, STARTED, become_guardian, descendants
-from afunix.supervisor.handover import Handover
+from afunix.supervisor.handover import FILTER_FLAGS, Handover
 from afunix.supervisor.hostcalls import Unsupported
 from afunix.supervisor.launched import FORWARDED, CannotExecute, Launched
 
@@ -152,7 +152,12 @@ def check_host() -> None:
         raise Unsupported(str(error)) from None
     try:
         if not hostcalls.action_available(SECCOMP_RET_USER_NOTIF):
-            raise Unsupported("this kernel has no seccomp user notification: Linux 5.14 or later is needed")
+            raise Unsupported("this kernel has no seccomp user notification: Linux 5.19 or later is needed")
+        if not hostcalls.filter_flags_known(FILTER_FLAGS):
+            raise Unsupported(
+                "Linux 5.19 or later is needed: this kernel's threads leave a call that is being served when a signal "
+                "comes, and what it received is lost (no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)"
+            )
     except SyscallError as error:
         raise Unsupported(f"seccomp(2) can't be used here: {error}") from None
     try:
@@ -161,7 +166,7 @@ def check_host() -> None:
     except SyscallError as error:
         if error.errno is not Errno.EBADF:
             raise Unsupported(
-                f"process_vm_readv or pidfd_getfd can't be used here ({error}): the kernel is older than Linux 5.14, "
+                f"process_vm_readv or pidfd_getfd can't be used here ({error}): the kernel is older than Linux 5.19, "
                 "or a container's seccomp profile forbids them"
             ) from None
 

@@ -75,10 +75,9 @@ class Link:
         bridge.watch.register(native.fileno(), EVENTS, lambda _: self._ready())
         self._ready()
 
-    def sync(self, answered: bool = True) -> bool:
+    def sync(self) -> None:
         """The far socket changed: send on what programs inside have queued, and the end of what they send."""
         self._write()
-        return True
 
     def _ready(self) -> None:
         if not self.far.dead:
@@ -275,7 +274,7 @@ class Arrival:
         listener.front = self
         bridge.kernel.changed[listener] = None
 
-    def sync(self, answered: bool = True) -> bool:
+    def sync(self) -> None:
         """The call has queued its connection, or failed."""
         listener = self.listener
         if self.native is not None and not listener.dead:
@@ -284,7 +283,6 @@ class Arrival:
                 native, self.native = self.native, None
                 Link(self.bridge, far, native, self.outsider)
             listener.close()
-        return True
 
     def dispose(self) -> None:
         """The listener is gone."""

@@ -4,10 +4,9 @@ Everything is fcntl.ioctl on reused bytearrays, which costs half of what ctypes 
 and then receives needs about 8 microseconds a call with SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, program and wake-ups
 included; without it 50 on two processors.
 
-A thread leaves its call when a signal comes, and nobody is told: the notification is no longer there when it is
-answered (ENOENT). There is one gap that user space can't close: if the signal has ended the thread's wait and the
-answer comes before the thread takes the lock (seccomp_do_user_notification), the kernel accepts the answer and
-drops it. Poll the listener before the other descriptors of a loop: what happened before a call is then seen with it.
+Until its call is received, a thread leaves it when a signal comes; after that only SIGKILL takes it out
+(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), and the notification is then no longer there when it is answered (ENOENT).
+Poll the listener before the other descriptors of a loop: what happened before a call is then seen with it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from afunix.abi.seccomp import (
     SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP,
     SECCOMP_USER_NOTIF_FLAG_CONTINUE,
 )
-from afunix.supervisor.hostcalls import Gone, Unsupported
+from afunix.supervisor.hostcalls import Gone
 
 __all__ = ["Gone", "Listener", "Notification"]
 
@@ -52,8 +51,7 @@ _pack_install: Final = ADDFD.pack_into
 class Listener:
     """One listener. Owns its descriptor. For one thread only: the buffers are shared by all calls.
 
-    A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener. Unsupported:
-    the kernel lacks an operation that is needed here.
+    A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener.
     """
 
     __slots__ = ("_answer", "_install", "_notification", "fd", "sync")
@@ -63,7 +61,6 @@ class Listener:
         self._notification = bytearray(NOTIF.size)
         self._answer = bytearray(RESP.size)
         self._install = bytearray(ADDFD.size)
-        self._check()
         self.sync = self._wake_up_in_place()
         """Whether threads and supervisor wake each other on the same processor (Linux 6.6)."""
 
@@ -158,7 +155,7 @@ class Listener:
             try:
                 number: int = ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ADDFD, self._install)
             except OSError as error:
-                # ESRCH: the thread was interrupted with our request already in its queue. EINPROGRESS: this
+                # ESRCH: the thread was killed with our request already in its queue. EINPROGRESS: this
                 # process was stopped and continued (SIGSTOP) inside a request with FLAG_SEND, which started over.
                 if error.errno in (ENOENT, ESRCH, EINPROGRESS):
                     raise Gone from None
@@ -166,15 +163,3 @@ class Listener:
                     raise SyscallError(Errno(error.errno or 0)) from None
             else:
                 return number
-
-    def _check(self) -> None:
-        """Flags are looked at before the id, and the first id is hardly ever 0 (get_random_u64)."""
-        try:
-            self._add(0, SECCOMP_ADDFD_FLAG_SEND, self.fd, 0, 0)
-        except Gone:
-            return
-        except SyscallError as error:
-            raise Unsupported(
-                "Linux 5.14 or later is needed: this kernel can't give a descriptor to a supervised program and answer "
-                f"its call in one step (SECCOMP_ADDFD_FLAG_SEND: {error})"
-            ) from None

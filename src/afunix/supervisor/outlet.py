@@ -70,7 +70,7 @@ class Outlet:
         bridge.kernel.changed[sock] = None
         bridge.watch.register(native.fileno(), 0, lambda _: self._ready())
 
-    def sync(self, answered: bool = True) -> bool:
+    def sync(self) -> None:
         """Send on what was queued for the address."""
         sock = self.sock
         while sock.queue and not self._waiting:
@@ -87,7 +87,6 @@ class Outlet:
                 del self.bridge.crowded[self._key]
             if not sock.connectors:
                 sock.close()
-        return True
 
     def _send(self, message: Message, seen: Received) -> bool:
         """Whether the first message is dealt with: sent, or refused for good."""

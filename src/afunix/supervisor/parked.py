@@ -19,7 +19,7 @@ __all__ = ["Parked"]
 class Parked:
     """A call that waits: its body, the queues it is in, and its deadline."""
 
-    __slots__ = ("body", "call", "deadline", "done", "queues", "sock", "supervisor")
+    __slots__ = ("body", "call", "deadline", "done", "due", "queues", "since", "sock", "supervisor")
 
     def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
         self.supervisor = supervisor
@@ -29,6 +29,8 @@ class Parked:
         self.queues: WouldBlock | None = None
         self.deadline: float | None = None
         self.done = False
+        # When it began to wait, and when to look for signals of its thread (Signals).
+        self.since = self.due = 0.0
 
     def __call__(self) -> None:
         """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect."""

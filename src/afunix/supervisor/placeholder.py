@@ -26,7 +26,6 @@ the queue is not empty, so a burst is drained once.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket as host
 from collections import deque
@@ -86,7 +85,7 @@ class Placeholder:
 
     __slots__ = (
         "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "end",
-        "held", "holder", "in_flight", "inode", "parked", "signals", "sock", "watch",
+        "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -95,8 +94,6 @@ class Placeholder:
         self.watch = watch
         self.parked: Placeholder | None = None
         self.holder: tuple[Holder, int] | None = None
-        self.signals = False
-        """Whether programs asked for SIGIO (O_ASYNC)."""
         # Descriptors of P that are on their way in messages.
         self.in_flight: dict[HostFile, None] = {}
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
@@ -192,12 +189,8 @@ class Placeholder:
 
     # -- mirroring
 
-    def sync(self, answered: bool = True) -> bool:
-        """Make P show what the virtual socket's state says.
-
-        False: there is something to be shown after the call that changed the state was `answered`, as the SIGIO or
-        SIGURG that the host sends with it could interrupt that call.
-        """
+    def sync(self) -> None:
+        """Make P show what the virtual socket's state says; SIGIO and SIGURG come with that (kill_fasync)."""
         sock = self.sock
         if (
             not sock.queue
@@ -208,28 +201,25 @@ class Placeholder:
             and not sock.space_freed
             and readiness.writable(sock)
         ):
-            return True  # the common case: nothing to show, and nothing shown
+            return  # the common case: nothing to show, and nothing shown
         if self._closed_end:
             self._sync_closed()
-            return True
+            return
         if self.end is None and not self._pair():
-            return True
-        queue = sock.queue
-        complete = answered or not (self.signals or (sock.oob is not None and self._signals_owner()))
-        if complete and (queue or self._entries):
+            return
+        if sock.queue or self._entries:
             self._sync_queue()
         shut = sock.shut
         peer = sock.peer
         if peer is not None and peer.dead and sock.type != SOCK_DGRAM:
             self._hang_up()
-            return complete
+            return
         if self._filled == readiness.writable(sock):
             self._sync_writable()
         elif sock.space_freed:
             self._send_edge()
         if shut & RCV_SHUTDOWN and self._shut != shut:
             self._sync_shut(shut)
-        return complete
 
     def _pair(self) -> bool:
         """Give an unconnected P an other end, once the virtual socket connects or listens."""
@@ -281,14 +271,6 @@ class Placeholder:
             for position in range(live, len(queue)):
                 if not self._push(queue[position]):
                     break
-
-    def _signals_owner(self) -> bool:
-        """Whether somebody gets SIGURG and SIGIO for this socket (F_SETOWN)."""
-        mine = self._program_end()
-        if mine is None:
-            return False
-        with closing(mine):
-            return fcntl.fcntl(mine.fileno(), fcntl.F_GETOWN) != 0
 
     def _parked_in_front(self, stale: int) -> bool:
         entries = self._entries

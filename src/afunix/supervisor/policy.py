@@ -9,7 +9,6 @@ from afunix.abi.constants import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     F_SETFL,
-    FIOASYNC,
     FIONBIO,
     SIOCATMARK,
     SIOCINQ,
@@ -21,7 +20,7 @@ from afunix.abi.seccomp import PR_SET_DUMPABLE
 from afunix.syscalls import control, messages, naming, transfer
 from afunix.syscalls.call import Handler
 
-__all__ = ["CONDITIONS", "HANDLERS", "INVALIDATING", "LOOKED_AT", "MAKING", "REFUSED", "SPLICING"]
+__all__ = ["CONDITIONS", "HANDLERS", "INVALIDATING", "LOOKED_AT", "MAKING", "REFUSED", "SIGNALLING", "SPLICING"]
 
 HANDLERS: Final[dict[str, Handler]] = {
     # the most frequent first: the filter decides in this order
@@ -64,7 +63,7 @@ LOOKED_AT: Final = ("epoll_ctl", "prctl")
 CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
     "socket": (0, (AF_UNIX,)),
     "socketpair": (0, (AF_UNIX,)),
-    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO, FIOASYNC)),
+    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO)),
     "fcntl": (1, (F_SETFL,)),
     "epoll_ctl": (1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),
     "prctl": (0, (PR_SET_DUMPABLE,)),
@@ -83,6 +82,9 @@ INVALIDATING: Final[dict[str, str]] = {
     ),
 }  # fmt: skip
 """Calls that continue natively, but change what the supervisor remembers of the process or of the thread."""
+
+SIGNALLING: Final = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
+"""Calls that continue natively, and after which calls that wait may have to be interrupted."""
 
 REFUSED: Final = (("io_uring_setup", Errno.ENOSYS),)
 """Calls that would make socket operations pass us by; programs have a way without them."""

@@ -24,7 +24,14 @@ def trap_filter() -> bytes:
     """The seccomp filter for policy's tables on this machine."""
     machine = arch.current()
     numbers = machine.numbers
-    names = [*policy.HANDLERS, *policy.MAKING, *policy.SPLICING, *policy.LOOKED_AT, *policy.INVALIDATING]
+    names = [
+        *policy.HANDLERS,
+        *policy.MAKING,
+        *policy.SPLICING,
+        *policy.LOOKED_AT,
+        *policy.INVALIDATING,
+        *policy.SIGNALLING,
+    ]
     traps = [(numbers[name], policy.CONDITIONS.get(name)) for name in names if name in numbers]
     refusals = [(numbers[name], errno) for name, errno in policy.REFUSED]
     return build_filter(machine.audit_arch, traps, refusals)

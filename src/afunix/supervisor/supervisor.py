@@ -1,7 +1,7 @@
 """The supervisor: takes each trapped call, runs it on the core kernel, and answers.
 
-Order of an answer: change the core, mirror readiness, answer; if the answer does not go through (the program was
-interrupted by a signal, or killed), undo. Only then do those run whom the change woke.
+Order of an answer: change the core, mirror readiness, answer; if the answer does not go through (the thread was
+killed), undo. Only then do those run whom the change woke.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
-from afunix.abi.constants import EPOLLET, EPOLLOUT, FIOASYNC, O_ASYNC
-from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.constants import EPOLLET, EPOLLOUT
+from afunix.abi.errno import ERESTARTSYS, Errno, SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.core.errors import BrokenPipe, Unmodelled
@@ -30,16 +30,16 @@ from afunix.core.socket import Socket
 from afunix.core.wait import WaitQueue, WouldBlock
 from afunix.supervisor import hostcalls, policy, splice
 from afunix.supervisor.call import NotifiedCall
-from afunix.supervisor.host import host_limits, undisturbed
+from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
-from afunix.supervisor.leftovers import AT_ONCE, Leftovers
 from afunix.supervisor.listener import Listener
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
+from afunix.supervisor.signals import Signals, nudged
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.watch import Watch
-from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome, Undoable
+from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome
 
 if TYPE_CHECKING:
     from afunix.supervisor.bridge import Bridge
@@ -64,8 +64,7 @@ class Supervisor:
         self.parked: dict[int, Parked] = {}
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._order = 0
-        self._leftovers = Leftovers()
-        self.reusable = self._leftovers.reusable
+        self._signals = Signals(self.parked)
         # Sockets that only calls still under way keep open; those of them whose calls have just ended.
         self._closing: set[Socket] = set()
         self._closed_last: list[Socket] = []
@@ -101,18 +100,22 @@ class Supervisor:
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
         while not self._stop:
-            events = wait(self._timeout() if self._deadlines else None)
-            if len(events) > 1 or (events and events[0][0] == epoll_fd):
-                self._hangups()
+            events = wait(self._timeout() if self.parked else None)
+            notification = None
+            hung_up = False
             for fd, event in events:
-                if fd == listener_fd:
-                    if event & select.POLLIN:
-                        notification = receive()
-                        if notification is not None:
-                            dispatch(notification)
-                    elif event & select.POLLHUP:
-                        return
-            if self._deadlines:
+                if fd == epoll_fd:
+                    hung_up = True
+                elif event & select.POLLIN:
+                    notification = receive()
+                elif event & select.POLLHUP:
+                    return
+            # After the call is received, as the SIGIO of a hang-up would otherwise take its thread out of it.
+            if hung_up:
+                self._hangups()
+            if notification is not None:
+                dispatch(notification)
+            if self.parked:
                 self._expire()
 
     def stop(self) -> None:
@@ -120,15 +123,23 @@ class Supervisor:
         self._stop = True
 
     def _timeout(self) -> float:
-        return max(0.0, (self._deadlines[0][0] - time.monotonic()) * 1000 + 0.5)
+        """Milliseconds until a deadline or a look for signals is due."""
+        due = self._signals.next
+        if self._deadlines and self._deadlines[0][0] < due:
+            due = self._deadlines[0][0]
+        return max(0.0, (due - time.monotonic()) * 1000 + 0.5)
 
     def _expire(self) -> None:
+        """Do what is due by now."""
         now = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, parked = heapq.heappop(self._deadlines)
             if not parked.done and parked.queues is not None and parked.queues.deadline is not None:
                 self.resume(parked, SyscallError(Errno.EAGAIN))
                 self.settle()
+        if self._signals.next <= now:
+            for parked, certain in self._signals.look(now):
+                self._signalled(parked, certain)
 
     def _hangups(self) -> None:
         """Sockets whose last descriptor anywhere is gone."""
@@ -142,7 +153,7 @@ class Supervisor:
         blocked = [parked for parked in self.parked.values() if parked.sock is sock]
         for parked in blocked:
             if not self.listener.valid(parked.call.id):
-                self._interrupted(parked)
+                self._abandoned(parked)
         if any(not parked.done for parked in blocked):
             self._closing.add(sock)
             return
@@ -162,7 +173,7 @@ class Supervisor:
         self.tasks.expire()
         for parked in list(self.parked.values()):
             if not self.listener.valid(parked.call.id):
-                self._interrupted(parked)
+                self._abandoned(parked)
         self.settle()
 
     def sweep(self, *, now: bool = False) -> None:
@@ -188,14 +199,19 @@ class Supervisor:
         for name, what in policy.INVALIDATING.items():
             if name in numbers:
                 table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
+        for name in policy.SIGNALLING:
+            table[numbers[name]] = self._signalling
         return table
 
     def dispatch(self, notification: tuple[int, ...]) -> None:
         """One notification, as Listener.receive returns it."""
         ident = notification[0]
         tid = notification[1]
+        if self._signals.senders:
+            for parked, certain in self._signals.look_for(tid, time.monotonic()):
+                self._signalled(parked, certain)
         if tid in self.parked:
-            self._interrupted(self.parked[tid])
+            self._abandoned(self.parked[tid])
             self.settle()
         try:
             self._table[notification[2]](ident, tid, notification[2], notification[3:])
@@ -228,7 +244,6 @@ class Supervisor:
         by_inode = self.watch.by_inode
         proceed = self.listener.proceed
         get = self.tasks.get
-        recall = self._leftovers.recall
 
         def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
             task = get(tid)
@@ -240,10 +255,6 @@ class Supervisor:
             call = NotifiedCall(self, ident, tid, task, name, args)
             placeholder.holder = (task, fd)
             call.sock = placeholder.sock
-            value = recall(call)
-            if value is not None:
-                self._again(call, value)
-                return
             self.perform(call, handle)
 
         return on_socket
@@ -303,6 +314,10 @@ class Supervisor:
         self.tasks.forget_credentials(tid)
         self.listener.proceed(ident)
 
+    def _signalling(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        self._signals.sending(tid, time.monotonic())
+        self.listener.proceed(ident)
+
     def perform(self, call: NotifiedCall, handle: Callable[[NotifiedCall], Outcome]) -> None:
         """Run a handler, and answer or park the call."""
         try:
@@ -345,10 +360,15 @@ class Supervisor:
             self._lost(call)
         else:
             parked.wait(wait)
-            self.parked[call.tid] = parked
+            if call.tid not in self.parked:
+                self.parked[call.tid] = parked
+                self._signals.entered(parked, time.monotonic())
             if wait.deadline is not None and wait.deadline != parked.deadline:
                 parked.deadline = wait.deadline
                 self._order += 1
+                if len(self._deadlines) > 2 * len(self.parked) + 64:
+                    self._deadlines = [entry for entry in self._deadlines if not entry[2].done]
+                    heapq.heapify(self._deadlines)
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
             if self.kernel.changed:
                 self.mirror()
@@ -389,10 +409,8 @@ class Supervisor:
                 later.append(sock)
                 continue
             front = sock.front
-            if front is not None and not front.sync(answered=False):  # type: ignore[attr-defined]
-                if later is None:
-                    later = []
-                later.append(sock)
+            if front is not None:
+                front.sync()  # type: ignore[attr-defined]
         if later is not None:
             for sock in later:
                 changed[sock] = None
@@ -430,7 +448,7 @@ class Supervisor:
             if self.listener.answer(call.id, value):
                 change.done()
             else:
-                self._take_back(call, change)
+                change.undo()
                 self._lost(call)
             return
         if isinstance(answer, Install):
@@ -438,7 +456,6 @@ class Supervisor:
             return
         self.mirror()
         if isinstance(answer, Native):
-            self._note_async(call)
             if self.recorder is not None:
                 self.recorder.call(call, 0)
             self.listener.proceed(call.id)
@@ -448,15 +465,6 @@ class Supervisor:
             self.recorder.call(call, answer)
         if not self.listener.answer(call.id, answer):
             self._lost(call)
-
-    def _note_async(self, call: NotifiedCall) -> None:
-        """F_SETFL and FIOASYNC switch SIGIO on and off, which the host sends for what is mirrored."""
-        front = call.sock.front
-        if isinstance(front, Placeholder):
-            if call.name == "fcntl":
-                front.signals = bool(call.args[2] & O_ASYNC)
-            elif call.name == "ioctl" and call.args[1] & 0xFFFFFFFF == FIOASYNC:
-                front.signals = True
 
     def _install(self, call: NotifiedCall, answer: Install) -> None:
         """Answer with a new descriptor, in one step."""
@@ -486,11 +494,10 @@ class Supervisor:
     def _install_recorded(self, call: NotifiedCall, answer: Install, front: Placeholder) -> None:
         """The same in two steps: the call is recorded in between, while its results in memory are what they are."""
         try:
-            number = self.listener.install(call.id, front.held, answer.cloexec, self.reusable(call.task))
+            number = self.listener.install(call.id, front.held, answer.cloexec)
         except Gone:
             answer.undo()
             return
-        call.installed.append(number)
         assert self.recorder is not None
         self.recorder.call(call, number)
         if not self.listener.answer(call.id, number):
@@ -524,43 +531,60 @@ class Supervisor:
             self.listener.fail(call.id, error.errno)
 
     def _break_pipe(self, call: NotifiedCall) -> None:
-        """EPIPE and SIGPIPE, of which the program must see neither without the other (DATA-6).
+        """EPIPE and SIGPIPE (DATA-6): the thread doesn't take the signal before it has its answer."""
+        hostcalls.tgkill(call.task.tgid, call.tid, signal.SIGPIPE)
+        self.listener.fail(call.id, Errno.EPIPE)
 
-        A signal with a handler takes the thread out of its call, so it comes after the answer, and the thread is
-        kept from running between the two. Otherwise the signal is first: it ends the program, or changes nothing.
+    # -- signals and ends
+
+    def _signalled(self, parked: Parked, certain: bool) -> None:
+        """A signal waits for the thread of a parked call: end it as Linux does (signal(7), sock_intr_errno).
+
+        What was done before the signal counts. A call without a time-out is left to the host's kernel to be made
+        again, or to fail, as the handler asked for. It must see the signal itself then, so where that is not certain
+        the thread is nudged.
         """
-        tgid, tid = call.task.tgid, call.tid
-        if not call.task.catches(signal.SIGPIPE):
-            hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
-            self.listener.fail(call.id, Errno.EPIPE)
-            return
-        with undisturbed():
-            if self.listener.fail(call.id, Errno.EPIPE):
-                hostcalls.tgkill(tgid, tid, signal.SIGPIPE)
+        call = parked.call
+        restart = parked.queues is None or parked.queues.deadline is None
+        parked.leave()
+        self._unpark(parked)
+        try:
+            parked.body.throw(SyscallError(Errno.EINTR))
+        except StopIteration as stop:
+            self._answer(call, stop.value)
+        except SyscallError as error:
+            if error.errno is not Errno.EINTR or not restart:
+                self._fail(call, error)
+            else:
+                self._restart(call, certain)
+        except Gone:
+            self._lost(call)
+        else:
+            raise AssertionError("a body went on after EINTR")
+        self.settle()
 
-    # -- interruptions
+    def _restart(self, call: NotifiedCall, certain: bool) -> None:
+        if self.recorder is not None:
+            self.recorder.interrupted(call)
+        self.mirror()
+        if certain:
+            self.listener.fail(call.id, ERESTARTSYS)
+            return
+        with nudged(call.tid) as nudge:
+            self.listener.fail(call.id, ERESTARTSYS if nudge.able else Errno.EINTR)
 
     def _lost(self, call: NotifiedCall) -> None:
-        """An answer did not go through; the descriptors that the program already got are used again."""
-        self._leftovers.orphan(call)
+        """An answer did not go through: its thread was killed."""
         if self.listener.valid(call.id):
             # Its descriptor was closed by another thread while we needed it.
             self.listener.fail(call.id, Errno.EBADF)
         if self.recorder is not None:
             self.recorder.interrupted(call)
 
-    def _interrupted(self, parked: Parked) -> None:
-        """The thread of a parked call makes another one: a signal ended the wait.
-
-        The host's kernel has told the program EINTR, or makes the call again.
-        """
-        waited = parked.queues
+    def _abandoned(self, parked: Parked) -> None:
+        """The thread of a parked call was killed. What it had sent stays sent, what it had received goes back."""
         parked.leave()
         self._unpark(parked)
-        call = parked.call
-        if waited is not None and waited.deadline is not None:
-            # With a time-out no socket call is restarted, whatever the handler asked for (signal(7)).
-            self._leftovers.remember(call, -Errno.EINTR)
         try:
             parked.body.throw(SyscallError(Errno.EINTR))
         except StopIteration as stop:
@@ -568,11 +592,8 @@ class Supervisor:
             if type(answer) is tuple:
                 if isinstance(answer[1], Received):
                     answer[1].undo()
-                    self._leftovers.remember(call, AT_ONCE)
                 else:
-                    # Part of it was sent before the wait, which is what Linux returns after the signal.
                     answer[1].done()
-                    self._leftovers.remember(call, answer[0])
             elif isinstance(answer, Install):
                 answer.undo()
         except (SyscallError, Gone):
@@ -580,28 +601,7 @@ class Supervisor:
         else:
             parked.body.close()
         if self.recorder is not None:
-            self.recorder.interrupted(call)
-
-    def _take_back(self, call: NotifiedCall, change: Undoable) -> None:
-        """Undo what can be undone. What others have read by now stays sent, and is what the call made again returns."""
-        left = change.undo()
-        if left:
-            self._leftovers.remember(call, left)
-
-    def _again(self, call: NotifiedCall, value: int) -> None:
-        """Answer an interrupted call that the program makes again."""
-        if value == AT_ONCE:
-            sock = call.sock
-            before, sock.nonblock = sock.nonblock, True
-            try:
-                self.perform(call, policy.HANDLERS[call.name])
-            finally:
-                sock.nonblock = before
-            return
-        if self.recorder is not None:
-            self.recorder.call(call, value)
-        if not (self.listener.answer(call.id, value) if value >= 0 else self.listener.fail(call.id, -value)):
-            self._leftovers.remember(call, value)
+            self.recorder.interrupted(parked.call)
 
     def _closed(self, sock: Socket) -> None:
         if self._bridge is not None:

@@ -12,7 +12,7 @@ import os
 import resource
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from errno import EACCES, EMFILE, ENOENT, EPERM, ESRCH
 from typing import Final
 
@@ -278,11 +278,28 @@ class Task:
             )
         return self._credentials
 
-    def catches(self, number: int) -> bool:
-        """Whether the signal would run a handler in this thread now: it has one, and is not blocked."""
-        status = self._status()
-        bit = 1 << number - 1
-        return bool(int(status[b"SigCgt"], 16) & bit and not int(status[b"SigBlk"], 16) & bit)
+    def waiting_signals(self) -> tuple[int, int, int]:
+        """Signals that wait and are not blocked, the thread's own and the process's, as bits; and how many threads."""
+        status = self._read("status")
+        at = status.index(b"\nSigPnd:\t") + 9
+        blocked = int(status[at + 50 : at + 66], 16)
+        threads = status.index(b"\nThreads:\t") + 10
+        return (
+            int(status[at : at + 16], 16) & ~blocked,
+            int(status[at + 25 : at + 41], 16) & ~blocked,
+            int(status[threads : status.index(b"\n", threads)]),
+        )
+
+    def has_stopped_threads(self, others: Container[int]) -> bool:
+        """Whether the process is being stopped (job control), judged by one of the threads that are not `others`."""
+        for tid in self._threads():
+            if tid not in others:
+                try:
+                    with open(f"/proc/{tid}/stat", "rb") as file:
+                        return file.read().rpartition(b") ")[2][:1] == b"T"
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+        return False
 
     def umask(self) -> int:
         """The file mode creation mask, asked for anew each time."""

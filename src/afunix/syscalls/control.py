@@ -23,6 +23,7 @@ from afunix.syscalls.call import NATIVE, Call, Outcome, signed
 
 __all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
 
+
 def getsockopt(call: Call) -> Outcome:
     """getsockopt(2): the value, cut to the room given, and its length."""
     args = call.args

@@ -171,5 +171,3 @@ def getpeername(call: Call) -> Outcome:
     """getpeername(2)."""
     write_address(call, call.sock.name(peer=True), call.args[1], call.args[2])
     return 0
-
-

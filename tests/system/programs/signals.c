@@ -610,6 +610,119 @@ CASE(files_are_not_interrupted) {
     RET(signals >= 10, 1);
 }
 
+/* ---- several threads -------------------------------------------------------------------------------------------- */
+
+struct waiter {
+    int fd;
+    long call;
+    volatile pid_t tid;
+    long got;
+    int error;
+    struct waiter *other;
+};
+
+static void *wait_in_call(void *argument) {
+    struct waiter *waiter = argument;
+    char data[8];
+    waiter->tid = gettid();
+    waiter->got = waiter->call == SYS_recvfrom ? recv(waiter->fd, data, sizeof data, 0) : pause();
+    waiter->error = errno;
+    if (waiter->other->call == SYS_pause)
+        TRY(syscall(SYS_tgkill, getpid(), waiter->other->tid, SIGUSR1));
+    return NULL;
+}
+
+/* A child whose first thread waits in one call and whose second in another: tells when both do. */
+static pid_t two_threads(int fd, long first, long second, void (*handler)(int), int flags, struct gate *ready) {
+    pid_t other = child();
+    if (other)
+        return other;
+    if (handler)
+        handle(SIGUSR1, handler, flags);
+    struct waiter waiters[2] = {{.fd = fd, .call = first}, {.fd = fd, .call = second}};
+    waiters[0].other = &waiters[1];
+    waiters[1].other = &waiters[0];
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, wait_in_call, &waiters[1]) == 0);
+    while (!waiters[1].tid)
+        sched_yield();
+    wait_task_blocked(getpid(), waiters[1].tid, second);
+    pass(ready);
+    wait_in_call(&waiters[0]);
+    CHECK(pthread_join(thread, NULL) == 0);
+    int interrupted = 0, served = 0;
+    for (int i = 0; i < 2; i++) {
+        interrupted += waiters[i].got == -1 && waiters[i].error == EINTR;
+        served += waiters[i].got == 4;
+    }
+    say("interrupted %d, served %d, signals %d", interrupted, served, (int)signals);
+    fflush(stdout);
+    _exit(0);
+}
+
+static const struct {
+    const char *name;
+    long first, second;
+} pairs_of_calls[] = {
+    {"both receive", SYS_recvfrom, SYS_recvfrom},
+    {"the first receives", SYS_recvfrom, SYS_pause},
+    {"the second receives", SYS_pause, SYS_recvfrom},
+};
+
+CASE(threads_stopped_and_continued) {
+    for (int i = 0; i < 3; i++) {
+        int sides[2], status;
+        make_pair(SOCK_DGRAM, sides);
+        struct gate ready = gate();
+        handled = gate();
+        say("%s", pairs_of_calls[i].name);
+        fflush(stdout);
+        pid_t other = two_threads(sides[0], pairs_of_calls[i].first, pairs_of_calls[i].second, tell_signal, 0, &ready);
+        await(&ready);
+        wait_blocked(other, pairs_of_calls[i].first);
+        TRY(kill(other, SIGSTOP));
+        CHECK(waitpid(other, &status, WUNTRACED) == other && WIFSTOPPED(status));
+        TRY(kill(other, SIGCONT));
+        CHECK(waitpid(other, &status, WCONTINUED) == other && WIFCONTINUED(status));
+        send_text(sides[1], "data");
+        if (i == 0)
+            send_text(sides[1], "data");
+        join(other); /* whoever has received ends the other one's pause */
+    }
+}
+
+/* A signal for the process comes to one thread, whichever it is, and interrupts only that one. */
+CASE(a_signal_for_one_of_two_threads) {
+    int sides[2];
+    make_pair(SOCK_DGRAM, sides);
+    struct gate ready = gate();
+    handled = gate();
+    pid_t other = two_threads(sides[0], SYS_recvfrom, SYS_recvfrom, tell_signal, 0, &ready);
+    await(&ready);
+    wait_blocked(other, SYS_recvfrom);
+    TRY(kill(other, SIGUSR1));
+    await(&handled);
+    send_text(sides[1], "data");
+    join(other);
+}
+
+CASE(a_restarting_signal_for_one_of_two_threads) {
+    int sides[2];
+    make_pair(SOCK_DGRAM, sides);
+    struct gate ready = gate();
+    handled = gate();
+    pid_t other = two_threads(sides[0], SYS_recvfrom, SYS_recvfrom, tell_signal, SA_RESTART, &ready);
+    await(&ready);
+    wait_blocked(other, SYS_recvfrom);
+    for (int i = 0; i < 20; i++) {
+        TRY(kill(other, SIGUSR1));
+        await(&handled);
+    }
+    send_text(sides[1], "data");
+    send_text(sides[1], "data");
+    join(other);
+}
+
 /* ---- SIGPIPE, SIGIO -------------------------------------------------------------------------------------------- */
 
 CASE(broken_pipe) {
