@@ -389,7 +389,7 @@ def test_killing_the_whole_process_group_spares_nobody(compile_c: Compile, tmp_p
     supervisor = subprocess.Popen(
         [*SUPERVISE, compile_c(TREE), str(tmp_path / "pids")], env=ENVIRONMENT, start_new_session=True
     )
-    pids = tree_pids(tmp_path / "pids", 5)
+    tree_pids(tmp_path / "pids", 5)
     family = descendants(supervisor.pid)
     os.killpg(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
