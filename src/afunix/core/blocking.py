@@ -39,9 +39,7 @@ def deadline(now: float, timeout: float | None) -> float | None:
     return None if timeout is None else now + timeout
 
 
-def connect(
-    sock: Socket, caller: Caller, address: bytes, now: float, block: WouldBlock | None = None
-) -> Body[Socket]:
+def connect(sock: Socket, caller: Caller, address: bytes, now: float, block: WouldBlock | None = None) -> Body[Socket]:
     """connect of STREAM and SEQPACKET; waits while the listener's queue is full (CONN-3)."""
     until = deadline(now, sock.sndtimeo)
     if block is not None:

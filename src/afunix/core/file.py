@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
-__all__ = ["File"]
+__all__ = ["File", "Watcher"]
+
+
+class Watcher(Protocol):
+    """What an epoll has at a file that it watches."""
+
+    def closed(self) -> None:
+        """The file is closed: let go of it."""
 
 
 class File(ABC):
     """An open file description, as SCM_RIGHTS passes it: a core socket, pipe or memory file, or a host descriptor.
 
     Ownership is by count: `acquire` for each descriptor or message that refers to the file, `release` when it no
-    longer does. The last release closes the file, exactly once.
+    longer does. The last release closes the file, exactly once. `watchers` are the epolls' items for it, which are no
+    references.
     """
 
-    __slots__ = ("references",)
+    __slots__ = ("references", "watchers")
 
     def __init__(self) -> None:
         self.references = 0
+        self.watchers: tuple[Watcher, ...] = ()
 
     def acquire(self) -> None:
         """Count one more reference."""
@@ -28,6 +38,8 @@ class File(ABC):
         assert self.references > 0, "released more often than acquired"
         self.references -= 1
         if not self.references:
+            for watcher in self.watchers:
+                watcher.closed()
             self.close()
 
     @abstractmethod

@@ -59,6 +59,8 @@ class Kernel:
         self.inflight: dict[int, int] = {}
         self.flight = Flight()
         self.sockets_made = 0
+        # A message that was read and can be used again (see `stream.take`).
+        self.spare: list[Message] = []
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
         self.net_cookies: dict[Hashable, int] = {}
         self._dropped: list[File] = []
@@ -115,7 +117,11 @@ class Kernel:
         if not before and owner.has_space:
             self.changed[owner] = None
             self.wakeups.wake(owner.writable)
-        elif owner.space_edges:
+            return
+        if owner.writable.waiters and owner.has_space:
+            # Each message that is read is another edge to who polls for space (unix_write_space).
+            self.wakeups.pending[owner.writable] = None
+        if owner.space_edges:
             owner.space_freed = True
             self.changed[owner] = None
 

@@ -301,11 +301,17 @@ class ProcessTable:
         umask: int = 0o022,
         nofile: int = 1024,
         net: Hashable = None,
+        pid: int | None = None,
     ) -> Process:
-        """Make a process without a parent: EAGAIN without a pid. Unless told, uid 0 has all capabilities."""
+        """Make a process without a parent: EAGAIN without a pid. Unless told, uid 0 has all capabilities.
+
+        pid: a free number that it is to have; unless told, the next one.
+        """
         if capabilities is None:
             capabilities = 0 if uid else ALL_CAPABILITIES
-        credentials = Credentials(self.allocate(), uid, gid, uid, gid, tuple(sorted(groups)), capabilities, uid, gid)
+        if pid is None:
+            pid = self.allocate()
+        credentials = Credentials(pid, uid, gid, uid, gid, tuple(sorted(groups)), capabilities, uid, gid)
         descriptors = DescriptorTable(nofile)
         process = Process(self, credentials, descriptors, cwd=cwd, root=root, umask=umask, net=net)
         self.add(process)

@@ -7,6 +7,7 @@ off a 6.18 kernel with SIOCOUTQ, for every size up to 70,000 bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["STREAM_CHUNK", "datagram", "stream"]
@@ -38,6 +39,7 @@ def _linear(size: int) -> int:
     return (1 << (needed - 1).bit_length()) + SK_BUFF
 
 
+@lru_cache(maxsize=1024)
 def stream(size: int) -> int:
     """Truesize in bytes of one stream buffer of `size` bytes (at most STREAM_CHUNK)."""
     if size <= 192:

@@ -12,20 +12,23 @@ from typing import final
 
 __all__ = ["WaitQueue", "Wakeups", "WouldBlock"]
 
-Waiter = Callable[[], None]
+Waiter = Callable[[], object]
 
 
 class WaitQueue:
-    """Waiters in the order in which they came (`wait_queue_head` in Linux)."""
+    """Waiters in the order in which they came, and whether each is exclusive (`wait_queue_head` in Linux)."""
 
     __slots__ = ("waiters",)
 
     def __init__(self) -> None:
-        self.waiters: dict[Waiter, None] = {}
+        self.waiters: dict[Waiter, bool | None] = {}
 
-    def add(self, waiter: Waiter) -> None:
-        """Put a waiter at the end; one that is there already keeps its place."""
-        self.waiters.setdefault(waiter)
+    def add(self, waiter: Waiter, exclusive: bool = False) -> None:
+        """Put a waiter at the end; one that is there already keeps its place.
+
+        Of the exclusive waiters only the first that takes the wake-up, which is to return something true, is called.
+        """
+        self.waiters.setdefault(waiter, exclusive)
 
     def discard(self, waiter: Waiter) -> None:
         """Take a waiter out, whether or not it is there."""
@@ -46,12 +49,14 @@ class Wakeups:
             self.pending[queue] = None
 
     def apply(self) -> None:
-        """Call each waiter of the noted queues once, first come first served, until nothing is left to tell."""
+        """Call each waiter of the noted queues once, queues and waiters first come first served, until nothing is left to tell."""
         while self.pending:
-            queue, _ = self.pending.popitem()
-            for waiter in list(queue.waiters):
-                if waiter in queue.waiters:
-                    waiter()
+            queue = next(iter(self.pending))
+            del self.pending[queue]
+            taken = False
+            for waiter, exclusive in list(queue.waiters.items()):
+                if waiter in queue.waiters and not (exclusive and taken) and waiter() and exclusive:
+                    taken = True
 
 
 @final

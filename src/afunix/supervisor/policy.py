@@ -1,4 +1,4 @@
-"""Which system calls are trapped, and why each one is: the table that the seccomp filter is built from."""
+"""Which system calls are trapped besides those of syscalls.table, and why each one is: for the seccomp filter."""
 
 from __future__ import annotations
 
@@ -17,42 +17,8 @@ from afunix.abi.constants import (
 )
 from afunix.abi.errno import Errno
 from afunix.abi.seccomp import PR_SET_DUMPABLE
-from afunix.syscalls import control, messages, naming, transfer
-from afunix.syscalls.call import Handler
 
-__all__ = ["CONDITIONS", "HANDLERS", "INVALIDATING", "LOOKED_AT", "MAKING", "REFUSED", "SIGNALLING", "SPLICING"]
-
-HANDLERS: Final[dict[str, Handler]] = {
-    # the most frequent first: the filter decides in this order
-    "read": transfer.read,
-    "write": transfer.write,
-    "recvmsg": messages.recvmsg,
-    "sendmsg": messages.sendmsg,
-    "recvfrom": transfer.recvfrom,
-    "sendto": transfer.sendto,
-    "readv": transfer.readv,
-    "writev": transfer.writev,
-    "fcntl": control.fcntl,
-    "ioctl": control.ioctl,
-    "accept4": naming.accept4,
-    "accept": naming.accept,
-    "connect": naming.connect,
-    "bind": naming.bind,
-    "listen": naming.listen,
-    "shutdown": naming.shutdown,
-    "getsockname": naming.getsockname,
-    "getpeername": naming.getpeername,
-    "getsockopt": control.getsockopt,
-    "setsockopt": control.setsockopt,
-    "recvmmsg": messages.recvmmsg,
-    "sendmmsg": messages.sendmmsg,
-    "preadv2": transfer.preadv2,
-    "pwritev2": transfer.pwritev2,
-}
-"""Calls on a socket, which is their first argument. Those on other files continue natively."""
-
-MAKING: Final[dict[str, Handler]] = {"socket": naming.socket, "socketpair": naming.socketpair}
-"""Calls that make Unix sockets; other families do not trap."""
+__all__ = ["CONDITIONS", "INVALIDATING", "LOOKED_AT", "REFUSED", "SIGNALLING", "SPLICING"]
 
 SPLICING: Final = ("sendfile", "splice", "tee")
 """Calls on two files, either of which may be a socket."""

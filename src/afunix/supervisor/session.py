@@ -13,6 +13,7 @@ from afunix.supervisor import policy
 from afunix.supervisor.bridge import Bridge
 from afunix.supervisor.launch import launch
 from afunix.supervisor.supervisor import Supervisor
+from afunix.syscalls.table import HANDLERS, MAKING
 
 if TYPE_CHECKING:
     from afunix.supervisor.tracing import Tracing
@@ -25,8 +26,8 @@ def trap_filter() -> bytes:
     machine = arch.current()
     numbers = machine.numbers
     names = [
-        *policy.HANDLERS,
-        *policy.MAKING,
+        *HANDLERS,
+        *MAKING,
         *policy.SPLICING,
         *policy.LOOKED_AT,
         *policy.INVALIDATING,

@@ -40,6 +40,7 @@ from afunix.supervisor.signals import Signals, nudged
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.watch import Watch
 from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome
+from afunix.syscalls.table import HANDLERS, MAKING
 
 if TYPE_CHECKING:
     from afunix.supervisor.bridge import Bridge
@@ -187,10 +188,10 @@ class Supervisor:
     def _build_table(self) -> dict[int, Callable[[int, int, int, tuple[int, ...]], None]]:
         numbers = arch.current().numbers
         table: dict[int, Callable[[int, int, int, tuple[int, ...]], None]] = {}
-        for name, handle in policy.HANDLERS.items():
+        for name, handle in HANDLERS.items():
             if name in numbers:
                 table[numbers[name]] = self._on_socket(name, handle)
-        for name in policy.MAKING:
+        for name in MAKING:
             table[numbers[name]] = self._making(name)
         for name in policy.SPLICING:
             table[numbers[name]] = self._splicing(name)
@@ -260,7 +261,7 @@ class Supervisor:
         return on_socket
 
     def _making(self, name: str) -> Callable[[int, int, int, tuple[int, ...]], None]:
-        handle = policy.MAKING[name]
+        handle = MAKING[name]
 
         def making(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
             self.sweep()
