@@ -74,18 +74,19 @@ class Item:
 
     def read_woken(self) -> bool:
         """The reading queue was woken."""
-        return self._woken(polling.READING)
+        events = self.events
+        # Who waits for the end only is woken with the readers.
+        return self._woken(bool(events & polling.READING) or not events & polling.WRITING)
 
     def write_woken(self) -> bool:
         """The writing queue was woken."""
-        return self._woken(polling.WRITING)
+        return self._woken(bool(self.events & polling.WRITING))
 
-    def _woken(self, key: int) -> bool:
+    def _woken(self, asked_for: bool) -> bool:
         """ep_poll_callback; whether this one takes a wake-up that is for one waiter only."""
-        events = self.events
         epoll = self.epoll
-        if not events & ~PRIVATE_BITS & key:
-            return False  # disarmed by EPOLLONESHOT, or not asked for
+        if not asked_for or not self.events & ~PRIVATE_BITS:
+            return False  # or disarmed by EPOLLONESHOT
         epoll.ready[self] = None
         waited_for = bool(epoll.readable.waiters)
         epoll.wakeups.wake(epoll.readable)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from afunix.abi.constants import (
-    EPOLLERR,
-    EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
     EPOLLPRI,
     EPOLLRDBAND,
-    EPOLLRDHUP,
     EPOLLRDNORM,
     EPOLLWRBAND,
     EPOLLWRNORM,
@@ -27,13 +24,14 @@ if TYPE_CHECKING:
     from afunix.core.file import File
     from afunix.core.wait import WaitQueue
 
-__all__ = ["GONE", "READING", "WRITING", "mask", "queues"]
+__all__ = ["READING", "WRITING", "mask", "queues"]
 
-GONE: Final = EPOLLERR | EPOLLHUP | EPOLLRDHUP
-"""What a change of state brings. Both queues are woken for it, as sk_state_change wakes whatever is waited for."""
-READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND | GONE
-WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | GONE
-"""What a wake-up of the reading or the writing queue may be about (the key of sk_data_ready and sk_write_space)."""
+READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND
+WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
+"""What a wake-up of the reading or the writing queue is about (the keys of sk_data_ready and sk_write_space).
+
+A change of state, which may bring ERR, HUP or RDHUP, wakes both queues, as sk_state_change wakes whatever is waited for.
+"""
 
 
 def mask(file: File) -> int:

@@ -49,7 +49,10 @@ class Wakeups:
             self.pending[queue] = None
 
     def apply(self) -> None:
-        """Call each waiter of the noted queues once, queues and waiters first come first served, until nothing is left to tell."""
+        """Call each waiter of the noted queues once, until nothing is left to tell.
+
+        Queues and waiters are served in the order in which they came.
+        """
         while self.pending:
             queue = next(iter(self.pending))
             del self.pending[queue]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SOONEST", "Signals", "nudged"]
 
-SOONEST: Final = 0.002
-"""Seconds from the beginning of a wait to the first look."""
+SOONEST: Final = 0.001
+"""Seconds; the first look at a call that waits comes after once or twice this time."""
 LATEST: Final = 0.05
 """The most seconds between two looks at one thread."""
 SHARE: Final = 0.125
@@ -39,21 +39,16 @@ _WALL: Final = 0x40000000
 class Signals:
     """When to look for signals of the threads with parked calls, and which of these are to be interrupted."""
 
-    __slots__ = ("_parked", "next", "senders")
+    __slots__ = ("_parked", "fresh", "next", "senders")
 
     def __init__(self, parked: dict[int, Parked]) -> None:
         self._parked = parked
         self.next = math.inf
         """The time (time.monotonic) of the next look."""
+        self.fresh = False
+        """Whether calls were parked for which no look is planned yet."""
         self.senders: dict[int, float] = {}
         """Threads that are sending a signal now, and until when that is believed."""
-
-    def entered(self, parked: Parked, now: float) -> None:
-        """A call begins to wait."""
-        parked.since = now
-        parked.due = now + SOONEST
-        if parked.due < self.next:
-            self.next = parked.due
 
     def sending(self, tid: int, now: float) -> None:
         """A thread is about to send a signal."""
@@ -61,12 +56,20 @@ class Signals:
             self.senders[tid] = now + PATIENCE
             self.next = min(self.next, now + SOONEST)
 
+    def due(self, now: float) -> bool:
+        """Whether it is time to look; plans the first look at calls that were parked of late."""
+        if self.fresh:
+            self.fresh = False
+            self.next = min(self.next, now + SOONEST)
+        return self.next <= now
+
     def look_for(self, tid: int, now: float) -> Iterator[tuple[Parked, bool]]:
         """As `look`, at all calls: a thread does something new, while signals are being sent."""
         for sender, until in list(self.senders.items()):
             if sender == tid or until < now:
                 del self.senders[sender]
         for parked in self._parked.values():
+            parked.since = parked.since or now
             parked.due = now
         return self.look(now)
 
@@ -75,6 +78,8 @@ class Signals:
         stopped: dict[int, bool] = {}
         taken: set[int] = set()
         for parked in list(self._parked.values()):
+            if not parked.since:
+                parked.since = parked.due = now
             if parked.due > now or parked.done:
                 continue
             parked.due = now + min(max((now - parked.since) * SHARE, SOONEST), LATEST)

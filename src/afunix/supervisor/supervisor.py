@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator
+from types import GeneratorType
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
@@ -36,7 +37,7 @@ from afunix.supervisor.listener import Listener
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
-from afunix.supervisor.signals import Signals, nudged
+from afunix.supervisor.signals import SOONEST, Signals, nudged
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.watch import Watch
 from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from afunix.supervisor.tracing import Tracing
 
 __all__ = ["Supervisor"]
+
+
+TURNS = 15
+"""In a loop that always finds something to do, every so many turns, plus one, it looks what time it is."""
 
 
 class Supervisor:
@@ -100,6 +105,7 @@ class Supervisor:
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
+        turn = 0
         while not self._stop:
             events = wait(self._timeout() if self.parked else None)
             notification = None
@@ -116,7 +122,8 @@ class Supervisor:
                 self._hangups()
             if notification is not None:
                 dispatch(notification)
-            if self.parked:
+            turn = turn + 1 & TURNS
+            if self.parked and not (events and turn):
                 self._expire()
 
     def stop(self) -> None:
@@ -125,7 +132,10 @@ class Supervisor:
 
     def _timeout(self) -> float:
         """Milliseconds until a deadline or a look for signals is due."""
-        due = self._signals.next
+        signals = self._signals
+        if signals.fresh and not self._deadlines:
+            return SOONEST * 1000  # the clock need not be asked: a call that has just been parked is looked at first
+        due = signals.next
         if self._deadlines and self._deadlines[0][0] < due:
             due = self._deadlines[0][0]
         return max(0.0, (due - time.monotonic()) * 1000 + 0.5)
@@ -138,7 +148,7 @@ class Supervisor:
             if not parked.done and parked.queues is not None and parked.queues.deadline is not None:
                 self.resume(parked, SyscallError(Errno.EAGAIN))
                 self.settle()
-        if self._signals.next <= now:
+        if self._signals.due(now):
             for parked, certain in self._signals.look(now):
                 self._signalled(parked, certain)
 
@@ -331,10 +341,10 @@ class Supervisor:
         except Gone:
             self._lost(call)
         else:
-            if isinstance(outcome, Generator):
+            if type(outcome) is GeneratorType:
                 self.resume(Parked(self, call, outcome))
             else:
-                self._answer(call, outcome)
+                self._answer(call, outcome)  # type: ignore[arg-type]
         if self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
             self.settle()
 
@@ -363,7 +373,7 @@ class Supervisor:
             parked.wait(wait)
             if call.tid not in self.parked:
                 self.parked[call.tid] = parked
-                self._signals.entered(parked, time.monotonic())
+                self._signals.fresh = True
             if wait.deadline is not None and wait.deadline != parked.deadline:
                 parked.deadline = wait.deadline
                 self._order += 1
