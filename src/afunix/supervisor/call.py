@@ -31,9 +31,11 @@ __all__ = ["NotifiedCall"]
 class NotifiedCall:
     """A call whose thread waits for our answer to the notification `id`."""
 
-    __slots__ = ("args", "caller", "id", "kernel", "memory", "name", "sock", "supervisor", "task", "tid")
+    __slots__ = ("args", "caller", "entry", "id", "kernel", "memory", "name", "sock", "supervisor", "task", "tid")
 
     sock: Socket
+    entry: tuple[int, ...]
+    """With a trace: the arguments that results overwrite, as they were before."""
 
     def __init__(
         self, supervisor: Supervisor, notification: int, tid: int, task: Task, name: str, args: tuple[int, ...]

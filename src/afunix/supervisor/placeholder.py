@@ -84,7 +84,7 @@ class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "end",
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "_urgent", "end",
         "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
@@ -99,6 +99,7 @@ class Placeholder:
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
         self._entries: deque[tuple[Message, bool, list[Parkable]]] = deque()
         self._special = 0  # how many of them are urgent, or have something parked with them
+        self._urgent = 0  # how many are urgent
         self._stale = 0  # entries at the front whose messages were read already
         self._filled = False
         self._shut = 0
@@ -278,13 +279,14 @@ class Placeholder:
 
     def _urgent_changed(self) -> bool:
         oob = self.sock.oob
-        return self._special > 0 and any(urgent and message is not oob for message, urgent, _ in self._entries)
+        return self._urgent > 0 and any(urgent and message is not oob for message, urgent, _ in self._entries)
 
     def _taken(self) -> None:
         """The first entry's byte is out of P's queue."""
         _, urgent, items = self._entries.popleft()
         if urgent or items:
             self._special -= 1
+            self._urgent -= urgent
 
     def _push(self, message: Message) -> bool:
         """Queue one byte for a message, and with it what it carries. False: P's queue is full."""
@@ -311,6 +313,7 @@ class Placeholder:
         self._entries.append((message, urgent, items))
         if urgent or items:
             self._special += 1
+            self._urgent += urgent
         return True
 
     def _make_room(self, message: Message) -> bool:
@@ -403,8 +406,9 @@ class Placeholder:
         return sent == len(received.data)
 
     def unpark_all(self) -> None:
-        """Take everything out of P's queue, so that what was parked there is held; sync puts it back."""
+        """Take everything out of P's queue, so that what was parked there is held; the next sync puts it back."""
         self._drain(len(self._entries))
+        self.sock.kernel.changed[self.sock] = None
 
     def _rebuild(self) -> None:
         """The queue changed other than at its ends (an undo, an urgent byte taken): write it anew."""

@@ -331,6 +331,8 @@ class Supervisor:
 
     def perform(self, call: NotifiedCall, handle: Callable[[NotifiedCall], Outcome]) -> None:
         """Run a handler, and answer or park the call."""
+        if self.recorder is not None:
+            self.recorder.enter(call)
         try:
             outcome = handle(call)
         except SyscallError as error:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from afunix.core.socket import Socket
-from afunix.observe.strace import TraceWriter, format_call
+from afunix.observe.strace import TraceWriter, entry_values, format_call
 from afunix.supervisor.placeholder import Placeholder
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ class Tracing:
     def __init__(self, writer: TraceWriter) -> None:
         self._writer = writer
 
+    def enter(self, call: NotifiedCall) -> None:
+        """A call begins: what its results will overwrite is kept."""
+        call.entry = entry_values(call.name, call.args, call.memory)
+
     def call(self, call: NotifiedCall, value: int) -> None:
         """A call is about to be answered with a value, or with -errno."""
         self._write(call, value)
@@ -37,7 +41,14 @@ class Tracing:
         if call.name in SENDING and value is not None and value >= 0:
             note = _reader(getattr(call, "sock", None))
         line = format_call(
-            call.name, call.args, value, call.memory, lambda fd: _describe(task.tid, fd), note=note, limit=32
+            call.name,
+            call.args,
+            value,
+            call.memory,
+            lambda fd: _describe(task.tid, fd),
+            note=note,
+            limit=32,
+            entry=call.entry,
         )
         self._writer.call(task.name, task.tgid, line)
 
