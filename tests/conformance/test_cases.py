@@ -18,11 +18,6 @@ every_case = pytest.mark.parametrize("definition", CASES, ids=[definition.name f
 UNSUPERVISED = {
     "socket_options.the_inode_of_a_socket": "SIOCUNIXFILE is Unmodelled there: the host installs no O_PATH descriptor",
     "socket_options.the_list_of_all_sockets": "/proc/net/unix is the host's own there",
-    **{
-        f"ancillary.a_peek_keeps_a_cycle_alive[{kind}]": "a cycle whose descriptors were peeked after its peer was closed "
-        "is not collected there"
-        for kind in ("stream", "seqpacket")
-    },
 }
 """Cases that are known to fail under `afunix run`, and why."""
 
@@ -53,7 +48,7 @@ def test_core(definition: Definition) -> None:
 def test_supervised(definition: Definition, supervised: Mapping[str, Mapping[str, str]]) -> None:
     assert definition.name in supervised, "the run ended before this case"
     report = supervised[definition.name]
-    known = UNSUPERVISED.get(definition.name) or UNSUPERVISED.get(definition.name.partition("[")[0])
+    known = UNSUPERVISED.get(definition.name.partition("[")[0])
     if known is not None:
         assert report["outcome"] != Outcome.PASSED, "it passes now: take it out of the list"
         pytest.xfail(known)

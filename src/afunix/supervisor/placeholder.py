@@ -80,12 +80,17 @@ def adopt(fd: int) -> HostSocket:
     return HostSocket(host.AF_UNIX, host.SOCK_STREAM, 0, fd)
 
 
+def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
+    """What SCM_RIGHTS brought."""
+    return [int.from_bytes(data[at : at + 4], "little") for _, _, data in control for at in range(0, len(data) - 3, 4)]
+
+
 class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "_urgent", "end",
-        "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "_urgent",
+        "end", "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -377,18 +382,15 @@ class Placeholder:
             fds: list[int] = []
         else:
             _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
-            fds = [
-                int.from_bytes(data[at : at + 4], "little")
-                for _, _, data in control
-                for at in range(0, len(data) - 3, 4)
-            ]
+            fds = _descriptors(control)
         self._taken()
         for item, fd in zip(items, fds, strict=False):
-            if item.parked is self:
+            if item.parked is self and item.held < 0:
                 item.held = fd
-                item.parked = None
             else:
                 os.close(fd)
+            if item.parked is self:
+                item.parked = None
         for fd in fds[len(items) :]:
             os.close(fd)
 
@@ -406,9 +408,41 @@ class Placeholder:
         return sent == len(received.data)
 
     def unpark_all(self) -> None:
-        """Take everything out of P's queue, so that what was parked there is held; the next sync puts it back."""
-        self._drain(len(self._entries))
+        """Take everything out of P's queue, so that what was parked there is held; the next sync puts it back.
+
+        Without an other end nothing could be put back: then copies are held, and what is parked stays.
+        """
+        if self._closed_end:
+            self._borrow()
+        else:
+            self._drain(len(self._entries))
         self.sock.kernel.changed[self.sock] = None
+
+    def _borrow(self) -> None:
+        """Hold copies of what is parked with the first entry that has something."""
+        self._drain(self._stale)
+        mine = self._program_end()
+        if mine is None:
+            return
+        with closing(mine), suppress(OSError):
+            _, control, _, _ = mine.recvmsg(
+                len(self._entries), CONTROL_ROOM, host.MSG_PEEK | host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC
+            )
+            items = next((items for _, _, items in self._entries if items), [])
+            fds = _descriptors(control)
+            for at, fd in enumerate(fds):
+                if at < len(items) and items[at].held < 0:
+                    items[at].held = fd
+                else:
+                    os.close(fd)
+
+    def _give_back(self) -> None:
+        """Close the copies that `_borrow` made."""
+        for _, _, items in self._entries:
+            for item in items:
+                if item.parked is self and item.held >= 0:
+                    os.close(item.held)
+                    item.held = -1
 
     def _rebuild(self) -> None:
         """The queue changed other than at its ends (an undo, an urgent byte taken): write it anew."""
@@ -468,6 +502,8 @@ class Placeholder:
         """P has no other end: messages are read out of it, and an error that the program has seen is cleared."""
         if self._entries:
             self._sync_queue()
+            if self._special:
+                self._give_back()
         if self._error_shown and self.sock.error is None and not self.sock.dead:
             mine = self._program_end()
             if mine is not None:
