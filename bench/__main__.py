@@ -117,9 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         for measure in options.only:
             for pinned in pinnings:
                 progress(f"{measure.name}, {'pinned' if pinned else 'unpinned'}")
-                row = [
-                    Cell(measure, system, pinned, failure=missing[system.name]) for system in options.systems
-                ]
+                row = [Cell(measure, system, pinned, failure=missing[system.name]) for system in options.systems]
                 workshop.fill(row, runs, seconds, progress)
                 cells += row
     about["load_after"] = round(os.getloadavg()[0], 2)

@@ -46,9 +46,7 @@ class Measure:
 
 MEASURES: tuple[Measure, ...] = (
     Measure("roundtrip", "roundtrip", "round trip, read/write", MICROSECONDS, "roundtrip", ("readwrite",)),
-    Measure(
-        "roundtrip-sendrecv", "roundtrip", "round trip, send/recv", MICROSECONDS, "roundtrip", ("sendrecv",)
-    ),
+    Measure("roundtrip-sendrecv", "roundtrip", "round trip, send/recv", MICROSECONDS, "roundtrip", ("sendrecv",)),
     Measure("roundtrip-poll", "roundtrip", "round trip, poll first", MICROSECONDS, "roundtrip", ("poll",)),
     Measure("roundtrip-dgram", "roundtrip", "round trip, DGRAM", MICROSECONDS, "roundtrip", ("dgram",)),
     Measure("bulk", "bulk", "64 KiB writes, one way", MEGABYTES_OF_64_KIB, "bulk", limit=3200),

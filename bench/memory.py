@@ -111,9 +111,7 @@ def watch(workshop: Workshop, measure: Measure, system: System, n: int, timeout:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m bench.memory", description=(__doc__ or "").partition("\n")[0]
-    )
+    result = argparse.ArgumentParser(prog="python -m bench.memory", description=(__doc__ or "").partition("\n")[0])
     result.add_argument("--messages", type=int, default=1_000_000)
     result.add_argument("--workload", choices=list(WORKLOADS), default="roundtrip")
     result.add_argument("--system", choices=list(SAMPLED), default="afunix")

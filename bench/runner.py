@@ -143,9 +143,7 @@ class Workshop:
         for _ in range(runs):
             for cell in cells:
                 if not cell.failure:
-                    self.attempt(
-                        cell, lambda cell: cell.samples.append(self.run(cell, cell.iterations)), progress
-                    )
+                    self.attempt(cell, lambda cell: cell.samples.append(self.run(cell, cell.iterations)), progress)
 
     def attempt(self, cell: Cell, action: Callable[[Cell], None], progress: Callable[[str], None]) -> None:
         """Do it; a failure is kept in the cell, whose samples then count no more."""

@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["accept", "connect", "connect_to", "create", "disconnect", "join", "listen", "pair", "return_embryo"]
 
+SOCK_MAX = 11
+"""The first number that is no socket type (__sock_create)."""
 EMBRYO_TRUESIZE = 768
 """What the one-byte message that stands for a connection costs the embryo (sock_wmalloc in unix_stream_connect)."""
 
 
 def create(kernel: Kernel, caller: Caller, kind: int, protocol: int = 0) -> Socket:
-    """A new socket (unix_create, CONN-9). ESOCKTNOSUPPORT: unknown type; EPROTONOSUPPORT: protocol not 0 or PF_UNIX."""
+    """A new socket (unix_create, CONN-9).
+
+    EINVAL: no such type at all; EPROTONOSUPPORT: protocol not 0 or PF_UNIX; ESOCKTNOSUPPORT: a type of others.
+    """
+    if kind >= SOCK_MAX:
+        raise SyscallError(Errno.EINVAL)
     if protocol not in (0, PF_UNIX):
         raise SyscallError(Errno.EPROTONOSUPPORT)
     if kind == SOCK_RAW:

@@ -30,7 +30,7 @@ READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND
 WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
 """What a wake-up of the reading or the writing queue is about (the keys of sk_data_ready and sk_write_space).
 
-A change of state, which may bring ERR, HUP or RDHUP, wakes both queues, as sk_state_change wakes whatever is waited for.
+A change of state, which may bring ERR, HUP or RDHUP, wakes both, as sk_state_change wakes whatever is waited for.
 """
 
 

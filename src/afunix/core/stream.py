@@ -143,7 +143,7 @@ def put(sock: Socket, data: bytes) -> int:
         if size > (sndbuf >> 1) - 64:
             return 0
         cost = truesize(size)
-    elif size > sndbuf >> 1 or wmem + size * 2 > sndbuf or STREAM_CHUNK > (sndbuf >> 1) - 64:
+    elif size > sndbuf >> 1 or wmem + size * 2 > sndbuf or (sndbuf >> 1) - 64 < STREAM_CHUNK:
         return 0
     else:
         _put_long(sock, peer, data)

@@ -1,0 +1,1 @@
+"""AF_UNIX for the threads and tasks of this Python process."""

@@ -1,0 +1,37 @@
+"""Unix addresses between Python's form (str, bytes) and the core's (bytes)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from afunix.abi.constants import UNIX_PATH_MAX
+
+__all__ = ["from_python", "to_python"]
+
+
+def from_python(address: Any) -> bytes | None:
+    """The address that Python's socket module would pass; None asks bind for a name, as "" does.
+
+    TypeError; OSError "AF_UNIX path too long" (from 108 bytes on, an abstract name from 109).
+    """
+    if isinstance(address, str):
+        raw = os.fsencode(address)
+    elif isinstance(address, bytes | bytearray | memoryview):
+        raw = bytes(address)
+    else:
+        raise TypeError(f"a bytes-like object is required, not {type(address).__name__!r}")
+    if not raw:
+        return None
+    if raw[0]:
+        if len(raw) >= UNIX_PATH_MAX:
+            raise OSError("AF_UNIX path too long")
+        return raw.partition(b"\0")[0]
+    if len(raw) > UNIX_PATH_MAX:
+        raise OSError("AF_UNIX path too long")
+    return raw
+
+
+def to_python(address: bytes) -> str | bytes:
+    """A path as str, an abstract name as bytes, '' for none."""
+    return address if address and not address[0] else os.fsdecode(address)

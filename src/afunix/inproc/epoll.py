@@ -1,0 +1,270 @@
+"""The class `epoll`: the core's epoll for our files, the host's for its own, waited for in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from afunix.abi.constants import EPOLLIN, EPOLLOUT, EPOLLPRI
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.epoll import Epoll
+from afunix.inproc import host, numbers
+from afunix.inproc.host import MONOTONIC, os_error
+from afunix.inproc.poller import host_poll, number_of
+from afunix.inproc.waiting import Sleeper
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from afunix.core.file import File
+    from afunix.inproc.kernel import Kernel
+
+__all__ = ["epoll"]
+
+FD_SETSIZE: Final = 1023
+HOST_EVERY: Final = 4
+"""While there is always something of ours, the host is asked with every so manieth poll: a poll is a system call."""
+
+
+class Part:
+    """The core's epoll on one kernel, and the waiter that is in its queue while somebody sleeps."""
+
+    __slots__ = ("core", "kernel", "owner")
+
+    def __init__(self, kernel: Kernel, owner: epoll) -> None:
+        self.kernel = kernel
+        self.owner = owner
+        self.core = Epoll(kernel.core.wakeups)
+
+    def __call__(self) -> None:
+        """Something became ready."""
+        self.owner._ring()
+
+
+class epoll:  # noqa: N801 - its name in the standard library
+    """As the standard library's `select.epoll`. Cost of a poll: by what is ready, not by what is registered.
+
+    Virtual descriptors have all modes of epoll(7) everywhere; the host's have what the host has.
+    """
+
+    def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+        if sizehint < -1 or sizehint == 0:
+            raise ValueError("negative sizehint")
+        if flags not in (0, 0o2000000):
+            raise os_error(SyscallError(Errno.EINVAL))
+        self._parts: list[Part] = []
+        # By virtual number: the part, and the file that it referred to when it was registered.
+        self._files: dict[int, tuple[Part, File]] = {}
+        self._host: Any = None
+        self._host_fds: set[int] = set()
+        self._pipe: host.Pipe | None = None
+        self._sleepers: dict[Sleeper, None] = {}
+        self._outside = 0  # threads in the host's poll
+        self._unasked = HOST_EVERY  # polls that had events of ours since the host was asked last
+        self.closed = False
+
+    @classmethod
+    def fromfd(cls, fd: int) -> epoll:
+        """Not for epolls that are our own."""
+        raise NotImplementedError("an epoll of afunix has no descriptor to be made from")
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed epoll object")
+
+    def register(self, fd: Any, eventmask: int = EPOLLIN | EPOLLPRI | EPOLLOUT) -> None:
+        """Watch a descriptor. OSError EEXIST, EBADF, EPERM."""
+        self._check()
+        number = number_of(fd)
+        if numbers.is_virtual(number):
+            process, _, file = numbers.find(number)
+            part = self._part(process.kernel)
+            process.call(part.core.add, number, file, eventmask & 0xFFFFFFFF, number)
+            self._files[number] = part, file
+        else:
+            self._watch_host(number, eventmask)
+
+    def _part(self, kernel: Kernel) -> Part:
+        for part in self._parts:
+            if part.kernel is kernel:
+                return part
+        part = Part(kernel, self)
+        self._parts.append(part)
+        if self._outside or self._sleepers:
+            with kernel.lock:
+                part.core.readable.add(part)
+        return part
+
+    def _watch_host(self, fd: int, events: int) -> None:
+        if self._host is None:
+            self._host = host_poll()
+            self._pipe = host.Pipe()
+            self._host.register(self._pipe.fileno(), EPOLLIN)
+        self._host.register(fd, events)
+        self._host_fds.add(fd)
+        for sleeper in list(self._sleepers):
+            sleeper()  # it has to sleep in the host's poll from now on
+
+    def modify(self, fd: Any, eventmask: int) -> None:
+        """Watch it for something else. OSError ENOENT, EBADF."""
+        self._check()
+        number = number_of(fd)
+        if numbers.is_virtual(number):
+            part, file = self._watched(number)
+            self._call(part, part.core.modify, number, file, eventmask & 0xFFFFFFFF, number)
+        elif self._host is None:
+            raise os_error(SyscallError(Errno.ENOENT))
+        else:
+            self._host.modify(number, eventmask)
+
+    def unregister(self, fd: Any) -> None:
+        """Watch it no longer. OSError ENOENT, EBADF."""
+        self._check()
+        number = number_of(fd)
+        if numbers.is_virtual(number):
+            part, file = self._watched(number)
+            del self._files[number]
+            self._call(part, part.core.remove, number, file)
+        elif self._host is None:
+            raise os_error(SyscallError(Errno.ENOENT))
+        else:
+            self._host_fds.discard(number)
+            self._host.unregister(number)
+
+    def _watched(self, number: int) -> tuple[Part, File]:
+        """The part and the file of a number: EBADF when it is closed, ENOENT if it was not registered since."""
+        found = self._files.get(number)
+        try:
+            _, _, file = numbers.find(number)
+        except OSError:
+            self._files.pop(number, None)
+            raise
+        if found is None or found[1] is not file:
+            raise os_error(SyscallError(Errno.ENOENT))
+        return found
+
+    @staticmethod
+    def _call(part: Part, operation: Any, *arguments: Any) -> None:
+        with part.kernel.lock:
+            try:
+                operation(*arguments)
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                part.kernel.settle()
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        """Pairs of descriptor and events, at least one within timeout seconds, None or negative for no limit."""
+        self._check()
+        if maxevents == -1:
+            maxevents = FD_SETSIZE
+        elif maxevents <= 0:
+            raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
+        events = self._ready(maxevents)
+        if self._host_fds:
+            if events or timeout == 0:
+                self._unasked += 1
+                if len(events) < maxevents and (not events or self._unasked >= HOST_EVERY):
+                    self._unasked = 0
+                    events += self._host_ready(0, maxevents - len(events))
+                return events
+        elif events or timeout == 0:
+            return events
+        return self._wait(None if timeout is None or timeout < 0 else MONOTONIC() + timeout, maxevents)
+
+    def _ready(self, maxevents: int) -> list[tuple[int, int]]:
+        events: list[tuple[int, int]] = []
+        for part in self._parts:
+            if part.core.ready and len(events) < maxevents:
+                with part.kernel.lock:
+                    found = part.core.wait_nowait(maxevents - len(events))
+                if isinstance(found, list):
+                    events += [(number, mask) for mask, number in found]  # type: ignore[misc]
+        return events
+
+    def _host_ready(self, timeout: float | None, maxevents: int) -> list[tuple[int, int]]:
+        assert self._pipe is not None
+        events: list[tuple[int, int]] = self._host.poll(timeout, maxevents + 1)
+        bell = self._pipe.fileno()
+        if any(fd == bell for fd, _ in events):
+            self._pipe.drain()
+            events = [event for event in events if event[0] != bell]
+        return events[:maxevents]
+
+    def _wait(self, until: float | None, maxevents: int) -> list[tuple[int, int]]:
+        sleeper = Sleeper()
+        while True:
+            outside = bool(self._host_fds)
+            # Say that somebody sleeps, then look again: who makes something ready after that rings.
+            if outside:
+                self._outside += 1
+            else:
+                self._sleepers[sleeper] = None
+            theirs: list[tuple[int, int]] = []
+            self._listen(True)
+            try:
+                events = self._ready(maxevents)
+                left = None if until is None else max(until - MONOTONIC(), 0.0)
+                if not events and outside:
+                    theirs = self._host_ready(left, maxevents)
+                elif not events:
+                    sleeper.sleep(until)
+            finally:
+                if outside:
+                    self._outside -= 1
+                else:
+                    self._sleepers.pop(sleeper, None)
+                self._listen(False)
+            events = events or self._ready(maxevents)
+            if events or theirs or left == 0.0:
+                return (events + theirs)[:maxevents]
+            self._check()
+
+    def _listen(self, on: bool) -> None:
+        """Have the parts ring while somebody sleeps."""
+        for part in self._parts:
+            with part.kernel.lock:
+                if on:
+                    part.core.readable.add(part)
+                elif not self._outside and not self._sleepers:
+                    part.core.readable.discard(part)
+
+    def _ring(self) -> None:
+        if self._outside and self._pipe is not None:
+            self._pipe.wake()
+        for sleeper in list(self._sleepers):
+            sleeper()
+
+    def fileno(self) -> int:
+        """The host's epoll's, which tells of host descriptors only."""
+        self._check()
+        if self._host is None:
+            self._host = host_poll()
+            self._pipe = host.Pipe()
+            self._host.register(self._pipe.fileno(), EPOLLIN)
+        fileno = getattr(self._host, "fileno", None)
+        return -1 if fileno is None else int(fileno())
+
+    def close(self) -> None:
+        """Free it."""
+        if self.closed:
+            return
+        self.closed = True
+        self._ring()
+        for part in self._parts:
+            with part.kernel.lock:
+                part.core.close()
+        self._parts.clear()
+        self._files.clear()
+        if self._host is not None:
+            self._host.close()
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def __enter__(self) -> epoll:
+        self._check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,163 @@
+"""A private AF_UNIX kernel, with a filesystem and processes of its own, for the threads of this Python process."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from afunix.abi.errno import SyscallError
+from afunix.core.filesystem import Filesystem
+from afunix.core.kernel import Kernel as CoreKernel
+from afunix.core.kernel import Limits
+from afunix.core.process import ProcessTable
+from afunix.inproc.host import os_error
+from afunix.inproc.mirror import MirroredFilesystem
+from afunix.inproc.process import Process
+
+__all__ = ["Kernel", "current", "default_kernel", "running_as"]
+
+PID_MAX: Final = 1 << 22
+"""Linux's PID_MAX_LIMIT: so that this Python process can have its own number in it."""
+NR_OPEN: Final = 1 << 20
+
+
+class Kernel:
+    """One AF_UNIX kernel.
+
+    filesystem: "private", a tree in memory, into which directories of the host are copied (not what is in them) when a
+    path leads through them; or "empty", the same without the host's directories. It always has /tmp and /run.
+    limits: the sysctl values. seed: makes autobound names repeatable.
+
+    All operations on its sockets are done under `lock`; it is held for as long as an operation takes and never while
+    a call waits.
+    """
+
+    def __init__(self, *, filesystem: str = "private", limits: Limits | None = None, seed: object = None) -> None:
+        if filesystem not in ("private", "empty"):
+            raise ValueError(f"no such kind of filesystem: {filesystem!r}")
+        self.core = CoreKernel(random.Random() if seed is None else random.Random(repr(seed)), limits)
+        self.lock = threading.RLock()
+        self.filesystem = MirroredFilesystem() if filesystem == "private" else Filesystem()
+        self.table = ProcessTable(self.filesystem, time.time, pid_max=PID_MAX)
+        # A sleeping thread was woken, and should run now rather than find this one in its way.
+        self.roused = False
+        self._main: Process | None = None
+        # Descriptors of objects that were collected as garbage while this thread was in the middle of an operation.
+        self.abandoned: deque[Callable[[], None]] = deque()
+        root = self.table.spawn(cwd=self.filesystem.root, root=self.filesystem.root, umask=0)
+        for path, mode in ((b"/tmp", 0o1777), (b"/run", 0o755)):
+            self.filesystem.mkdir(root, path, mode)
+        root.exit()
+
+    def __repr__(self) -> str:
+        return f"<afunix.Kernel of {len(self.table)} processes>"
+
+    def process(
+        self,
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        groups: tuple[int, ...] = (),
+        capabilities: int | None = None,
+        umask: int = 0o022,
+        nofile: int = NR_OPEN,
+        net: Hashable = None,
+        pid: int | None = None,
+    ) -> Process:
+        """A new process with an empty descriptor table, in the root directory.
+
+        capabilities: a bit mask; unless given all of them for uid 0 and none for others. nofile: RLIMIT_NOFILE.
+        net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid.
+        """
+        root = self.filesystem.root
+        with self.lock:
+            try:
+                core = self.table.spawn(
+                    cwd=root,
+                    root=root,
+                    uid=uid,
+                    gid=gid,
+                    groups=groups,
+                    capabilities=capabilities,
+                    umask=umask,
+                    nofile=min(nofile, NR_OPEN),
+                    net=net,
+                    pid=pid,
+                )
+            except SyscallError as error:
+                raise os_error(error) from None
+            return Process(self, core)
+
+    @property
+    def main(self) -> Process:
+        """The process that stands for this Python process: its pid, ids and working directory."""
+        with self.lock:
+            if self._main is None or not self._main.alive:
+                uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0)
+                groups = tuple(os.getgroups()) if hasattr(os, "getgroups") else ()
+                pid = os.getpid()
+                free = 0 < pid < PID_MAX and pid not in self.table.processes
+                self._main = self.process(uid=uid, gid=gid, groups=groups, pid=pid if free else None)
+                self._main.follows_cwd = True
+            return self._main
+
+    def settle(self) -> None:
+        """After an operation, under the lock: wake who waits for what it changed."""
+        core = self.core
+        core.changed.clear()
+        if core.wakeups.pending:
+            core.wakeups.apply()
+        while self.abandoned:
+            self.abandoned.popleft()()
+
+    def make_way(self) -> None:
+        """After an operation that woke a sleeping thread, without the lock: let it run.
+
+        Two threads that take turns are three times faster so: else the woken one finds the interpreter taken, goes to
+        sleep again and has to be woken once more.
+        """
+        self.roused = False
+        _yield()
+
+
+_yield: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+_running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
+_patched: list[Kernel] = []
+_default: Kernel | None = None
+_default_lock = threading.Lock()
+
+
+def default_kernel() -> Kernel:
+    """The kernel of `afunix.socket` where no other is in force; made when it is first asked for."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = Kernel()
+    return _default
+
+
+def current() -> Process:
+    """The process whose sockets `socket.socket` makes: of `running_as`, else the main one of the patched kernel."""
+    process = _running.get()
+    if process is not None:
+        return process
+    return (_patched[-1] if _patched else default_kernel()).main
+
+
+@contextmanager
+def running_as(process: Process) -> Iterator[Process]:
+    """Within it, this thread (or asyncio task) is that process: `afunix.socket` makes its sockets."""
+    token = _running.set(process)
+    try:
+        yield process
+    finally:
+        _running.reset(token)

@@ -1,0 +1,117 @@
+"""Descriptors and control messages between Python's form and the core's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import CMSGHDR, build_control, cmsg_align
+from afunix.core import ancillary
+from afunix.core.file import File
+from afunix.inproc import host, numbers
+
+if TYPE_CHECKING:
+    from afunix.core.credentials import Ucred
+    from afunix.core.message import Received
+    from afunix.core.socket import Socket
+    from afunix.inproc.process import Process
+
+__all__ = ["HostFile", "control", "file_of", "install", "outgoing", "release"]
+
+CMSGHDR_SIZE = CMSGHDR.size
+
+
+class HostFile(File):
+    """A descriptor of the host on its way through our sockets: a duplicate, with the same open file and offset."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        """Duplicate fd: OSError EBADF, EMFILE."""
+        super().__init__()
+        self.fd = host.DUP(fd)
+
+    def close(self) -> None:
+        """Close the duplicate."""
+        host.CLOSE(self.fd)
+
+
+def file_of(number: int) -> File:
+    """A new reference to what a virtual or host number refers to: EBADF as OSError."""
+    file: File = HostFile(number) if number < numbers.FIRST else numbers.find(number)[2]
+    file.acquire()
+    return file
+
+
+def install(process: Process, file: File, cloexec: bool) -> int:
+    """The number under which a received file is this process's: a new one of the host's for a host file."""
+    if not isinstance(file, HostFile):
+        return process.base | process.core.descriptors.install(file, cloexec=cloexec)
+    try:
+        fd = host.DUP(file.fd)
+        if not cloexec:
+            host.SET_INHERITABLE(fd, True)
+    except OSError:
+        raise SyscallError(Errno.EMFILE) from None
+    return fd
+
+
+def release(files: Iterable[File]) -> None:
+    """Drop references."""
+    for file in files:
+        file.release()
+
+
+def outgoing(
+    process: Process, sock: Socket, items: Iterable[tuple[int, int, Any]], open_file: Callable[[int], File] = file_of
+) -> tuple[Sequence[File], Ucred | None]:
+    """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
+    raw = build_control([(int(level), int(kind), bytes(memoryview(data))) for level, kind, data in items])
+    if not raw:
+        return (), None
+    wrong: SyscallError | None = None
+    try:
+        fds, creds = ancillary.parse(raw, process.core, sock)
+    except ancillary.BadControl as error:
+        fds, creds, wrong = error.fds, None, error
+    files: list[File] = []
+    try:
+        for fd in fds:
+            files.append(open_file(fd))
+        if wrong is not None:
+            raise wrong
+    except BaseException:
+        release(files)
+        raise
+    return files, creds
+
+
+def control(
+    process: Process,
+    received: Received,
+    sock: Socket,
+    room: int,
+    flags: int,
+    put: Callable[[Process, File, bool], int] = install,
+) -> tuple[list[tuple[int, int, bytes]], int]:
+    """The control messages of what was received, and the bits for msg_flags; its descriptors are installed.
+
+    room: bytes for control messages, as the program's msg_controllen.
+    """
+    raw, extra = ancillary.deliver(
+        received,
+        sock,
+        room or None,
+        flags,
+        lambda file, cloexec: put(process, file, cloexec),
+        None,
+        process.core.realtime,
+    )
+    items = []
+    position = 0
+    while position + CMSGHDR_SIZE <= len(raw):
+        length, level, kind = CMSGHDR.unpack_from(raw, position)
+        items.append((level, kind, raw[position + CMSGHDR_SIZE : position + length]))
+        position += cmsg_align(length)
+    return items, extra

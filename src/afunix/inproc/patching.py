@@ -1,0 +1,182 @@
+"""`patch`: puts the drop-in under every library of this interpreter, and takes it away again."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import select as standard_select
+import selectors as standard_selectors
+import socket as standard_socket
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from afunix.abi.constants import AF_UNIX, SOCK_STREAM
+from afunix.inproc import files, host, numbers
+from afunix.inproc.epoll import epoll
+from afunix.inproc.kernel import Kernel, _patched
+from afunix.inproc.select import poll, select
+from afunix.inproc.selectors import EpollSelector, PollSelector, SelectSelector
+from afunix.inproc.socket import fromfd, socket, socketpair
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["patch"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HOST_PAIRS: Final = frozenset(
+    {"asyncio.proactor_events", "asyncio.selector_events", "asyncio.unix_events", "trio._core._wakeup_socketpair"}
+)
+"""Modules whose socket pairs stay the host's: signal.set_wakeup_fd writes to one, a child process is given one."""
+
+
+def _socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 0) -> tuple[Any, Any]:
+    if sys._getframe(1).f_globals.get("__name__") in HOST_PAIRS:
+        return host.SOCKETPAIR(family, type, proto)
+    return socketpair(family, type, proto)
+
+
+def _dup(fd: int) -> int:
+    return int(files.REPLACED["dup"](fd))
+
+
+def _close(fd: int) -> None:
+    if fd < numbers.FIRST:
+        _ORIGINAL_CLOSE(fd)
+    else:
+        files.REPLACED["close"](fd)
+
+
+_ORIGINAL_CLOSE: Final[Any] = getattr(standard_socket, "close", os.close)
+
+REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
+    (
+        standard_socket,
+        {
+            "AF_UNIX": getattr(standard_socket, "AF_UNIX", AF_UNIX),
+            "close": _close,
+            "dup": _dup,
+            "fromfd": fromfd,
+            "socket": socket,
+            "socketpair": _socketpair,
+        },
+    ),
+    (standard_select, {"epoll": epoll, "poll": poll, "select": select}),
+    (
+        standard_selectors,
+        {
+            "DefaultSelector": EpollSelector,
+            "EpollSelector": EpollSelector,
+            "PollSelector": PollSelector,
+            "SelectSelector": SelectSelector,
+        },
+    ),
+    (os, files.REPLACED),
+]
+"""What stands where while a patch is in force."""
+
+DEFAULTS: Final = (
+    ("multiprocessing.connection", "Connection", "_recv", "read"),
+    ("multiprocessing.connection", "Connection", "_send", "write"),
+    ("multiprocessing.connection", "Connection", "_close", "close"),
+)
+"""Methods of the standard library whose default argument is a function of `os`, taken when they were defined."""
+
+_MISSING: Final = object()
+
+_lock = threading.RLock()
+_undo: list[tuple[Any, str, Any]] = []
+
+
+class patch:  # noqa: N801 - it is used as a function
+    """Within `with afunix.patch(kernel):`, or a function decorated so, AF_UNIX is on that kernel for all libraries.
+
+    It replaces `socket`, `select` and `selectors` and what `os` does to names and descriptors of ours, also where a
+    module that is loaded has a copy of one of them. It holds for all threads. Patches nest: the innermost kernel is in
+    force, and everything is restored when the last one ends. Without a kernel it makes a new one, which is `kernel`.
+    """
+
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        self.kernel = kernel
+        self._entered: list[Kernel] = []
+
+    def __enter__(self) -> Kernel:
+        kernel = self.kernel or Kernel()
+        with _lock:
+            if not _patched:
+                _install()
+            _patched.append(kernel)
+            self._entered.append(kernel)
+        return kernel
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with _lock:
+            kernel = self._entered.pop()
+            # Threads may leave in another order than they came.
+            for index in reversed(range(len(_patched))):
+                if _patched[index] is kernel:
+                    del _patched[index]
+                    break
+            if not _patched:
+                _restore()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function or coroutine function."""
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def patched(*args: Any, **kwargs: Any) -> Any:
+                with patch(self.kernel):
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def patched(*args: Any, **kwargs: Any) -> Any:
+                with patch(self.kernel):
+                    return function(*args, **kwargs)
+
+        return patched  # type: ignore[return-value]
+
+
+def _install() -> None:
+    replacements: dict[int, Any] = {}
+    for module, names in REPLACED:
+        for name, replacement in names.items():
+            original = getattr(module, name, _MISSING)
+            if original is not _MISSING and original is not replacement:
+                replacements[id(original)] = replacement
+            _set(module, name, replacement)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "afunix" or not str(getattr(module, "__file__", "")).endswith(".py"):
+            continue
+        for attribute, value in list(vars(module).items()):
+            replacement = replacements.get(id(value))
+            if replacement is not None and replacement is not value:
+                _set(module, attribute, replacement)
+    for module_name, class_name, method_name, function in DEFAULTS:
+        method = getattr(getattr(sys.modules.get(module_name), class_name, None), method_name, None)
+        if method is not None:
+            _undo.append((method, "__defaults__", method.__defaults__))
+            method.__defaults__ = (files.REPLACED[function],)
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    _undo.append((owner, name, vars(owner).get(name, _MISSING)))
+    setattr(owner, name, value)
+
+
+def _restore() -> None:
+    while _undo:
+        owner, name, value = _undo.pop()
+        if value is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, value)

@@ -1,0 +1,115 @@
+"""Sending and receiving on a kernel whose lock is held: once, or waiting in this thread until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, POLLOUT
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core import blocking, connection, readiness
+from afunix.core.operations import OPERATIONS
+from afunix.core.socket import ESTABLISHED, RCV_SHUTDOWN, Socket
+from afunix.core.wait import WouldBlock
+from afunix.inproc.host import MONOTONIC
+from afunix.inproc.waiting import park, run
+
+if TYPE_CHECKING:
+    from afunix.core.caller import Caller
+    from afunix.core.credentials import Ucred
+    from afunix.core.file import File
+    from afunix.core.message import Received, Sent
+    from afunix.inproc.kernel import Kernel
+
+__all__ = ["accept", "connect", "may_await", "receive", "send", "until_ready"]
+
+T = TypeVar("T")
+
+SENDABLE = POLLOUT | POLLERR | POLLHUP
+
+
+def send(
+    kernel: Kernel,
+    caller: Caller,
+    sock: Socket,
+    data: bytes,
+    flags: int = 0,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
+    address: bytes | None = None,
+    wait: bool = True,
+) -> int:
+    """Bytes sent. The files belong to the queue then; on an error they stay the caller's. EAGAIN if it may not wait."""
+    sent: Sent | WouldBlock | None
+    sent = OPERATIONS[sock.type].send(sock, caller, data, flags, files, creds, address)
+    if not wait or sock.nonblock or flags & MSG_DONTWAIT:
+        if isinstance(sent, WouldBlock):
+            raise SyscallError(Errno.EAGAIN)
+        return sent.length
+    if isinstance(sent, WouldBlock):
+        sent = None
+    elif sent.length >= len(data):
+        return sent.length
+    else:
+        files = ()
+    return run(kernel, blocking.send(sock, caller, data, MONOTONIC(), flags, files, creds, address, sent)).length
+
+
+def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool = True) -> Received:
+    """What was received; whoever gets it says `done` once the descriptors in it are installed."""
+    received: Received | WouldBlock | None
+    block: WouldBlock | None = None
+    received = OPERATIONS[sock.type].receive(sock, size, flags)
+    if not wait or sock.nonblock or flags & MSG_DONTWAIT:
+        if isinstance(received, WouldBlock):
+            raise SyscallError(Errno.EAGAIN)
+        return received
+    if isinstance(received, WouldBlock):
+        received, block = None, received
+    elif not (sock.rcvlowat > 1 or flags & MSG_WAITALL) or not blocking.unfinished(sock, received, size, flags):
+        return received
+    return run(kernel, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
+
+
+def may_await(sock: Socket) -> bool:
+    """Whether a receive on a stream socket would just wait until there is something."""
+    return sock.state == ESTABLISHED and not sock.nonblock and sock.rcvtimeo is None
+
+
+def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: bool = True) -> None:
+    """Connect a STREAM or SEQPACKET socket."""
+    block = connection.connect(sock, caller, address)
+    if isinstance(block, WouldBlock):
+        if not wait or sock.nonblock:
+            raise SyscallError(Errno.EAGAIN)
+        run(kernel, blocking.connect(sock, caller, address, MONOTONIC(), block))
+
+
+def accept(kernel: Kernel, sock: Socket, wait: bool = True) -> Socket:
+    """The first connection that waits."""
+    embryo = connection.accept(sock)
+    if isinstance(embryo, WouldBlock):
+        if not wait or sock.nonblock:
+            raise SyscallError(Errno.EAGAIN)
+        if sock.shut & RCV_SHUTDOWN:
+            raise SyscallError(Errno.EINVAL)
+        return run(kernel, blocking.accept(sock, MONOTONIC()))
+    return embryo
+
+
+def until_ready(kernel: Kernel, sock: Socket, attempt: Callable[[], T], until: float, writing: bool) -> T:
+    """Try again whenever the socket becomes ready, as Python does it with a time-out: TimeoutError at the deadline.
+
+    Writing begins by polling, and so waits for more space than it needs (DATA-9).
+    """
+    queues = (sock.writable,) if writing else (sock.readable,)
+    while True:
+        if not writing or readiness.mask(sock) & SENDABLE:
+            try:
+                return attempt()
+            except SyscallError as error:
+                if error.errno is not Errno.EAGAIN:
+                    raise
+        peer = sock.peer
+        if not park(kernel, queues if not writing or peer is None else (*queues, peer.peer_space), until):
+            raise TimeoutError("timed out")

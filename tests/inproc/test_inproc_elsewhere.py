@@ -1,0 +1,151 @@
+"""Where the host has no fcntl, no AF_UNIX and nothing else of POSIX: all of it is hidden in another interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+
+HIDDEN = '''
+import os, select, selectors, signal, socket, sys, _socket
+
+class Hidden:
+    """Modules that are not there."""
+    names = {"fcntl", "pwd", "grp", "resource", "termios", "pty"}
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r} (hidden)", name=name)
+
+HAVE_UNIX = ("AF_UNIX", "SCM_RIGHTS", "SCM_CREDENTIALS", "SO_PEERCRED", "SO_PASSCRED", "MSG_CMSG_CLOEXEC",
+             "MSG_DONTWAIT", "SOCK_SEQPACKET", "SOCK_NONBLOCK", "SOCK_CLOEXEC", "CMSG_LEN", "CMSG_SPACE",
+             "send_fds", "recv_fds", "MSG_WAITALL")
+
+def tcp_pair(family=None, type=1, proto=0):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0)); server.listen()
+        one = socket.socket(); one.connect(server.getsockname())
+        return one, server.accept()[0]
+
+def hide(functions=True):
+    for name in Hidden.names: sys.modules.pop(name, None)
+    sys.meta_path.insert(0, Hidden())
+    for module in (socket, _socket):
+        for name in HAVE_UNIX:
+            if hasattr(module, name): delattr(module, name)
+    socket.socketpair = tcp_pair
+    for name in ("poll", "epoll"): delattr(select, name)
+    for name in ("PollSelector", "EpollSelector"): delattr(selectors, name)
+    selectors.DefaultSelector = selectors.SelectSelector
+    for name in ("getuid", "getgid", "geteuid", "getegid", "getgroups", "sched_yield", "chown", "readlink",
+                 "mkfifo", "get_blocking", "set_blocking"):
+        if functions and hasattr(os, name): delattr(os, name)
+'''
+
+PROGRAM = """
+hide()
+import struct, threading
+import afunix
+from afunix import select, selectors, socket
+assert not hasattr(__import__("socket"), "AF_UNIX")
+kernel = afunix.Kernel()
+with kernel.process(uid=0) as server, kernel.process(uid=1000) as client:
+    listener = server.socket()
+    listener.bind("/tmp/s")
+    listener.listen()
+    server.call(kernel.filesystem.chmod, server.core, b"/tmp/s", 0o777)
+    sock = client.socket()
+    sock.connect("/tmp/s")
+    accepted, _ = listener.accept()
+    mine, theirs = client.socketpair()
+    socket.send_fds(sock, [b"x"], [theirs.fileno()])
+    data, (number,), flags, _ = socket.recv_fds(accepted, 10, 3)
+    passed = socket.socket(fileno=number)
+    passed.send(b"passed")
+    assert mine.recv(10) == b"passed"
+    uid = struct.unpack("3i", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    assert uid == 1000
+    sock.sendall(b"line\\n")
+    assert accepted.makefile("rb").readline() == b"line\\n"
+    one, two = __import__("socket").socketpair()
+    with selectors.DefaultSelector() as selector:
+        selector.register(accepted, selectors.EVENT_READ)
+        selector.register(two, selectors.EVENT_READ)
+        assert selector.select(0) == []
+        threading.Timer(0.05, sock.send, (b"y",)).start()
+        assert [key.fileobj for key, _ in selector.select(20)] == [accepted]
+        accepted.recv(1)
+        threading.Timer(0.05, one.send, (b"z",)).start()
+        assert [key.fileobj for key, _ in selector.select(20)] == [two]
+    assert select.select([accepted], [accepted], [], 0) == ([], [accepted], [])
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    assert poll.poll(0) == [(sock.fileno(), select.POLLOUT)]
+    for made in (listener, sock, accepted, mine, theirs, passed, one, two): made.close()
+import asyncio
+async def main():
+    async def serve(reader, writer):
+        writer.write(await reader.readline()); writer.close()
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_UNIX); sock.bind("/tmp/a"); sock.listen()
+    server = await asyncio.start_server(serve, sock=sock)
+    client = socket.socket(socket.AF_UNIX); client.setblocking(False)
+    await loop.sock_connect(client, "/tmp/a")
+    await loop.sock_sendall(client, b"echo\\n")
+    print((await loop.sock_recv(client, 10)).decode().strip())
+    client.close(); server.close()
+with afunix.patch():
+    asyncio.run(main())
+"""
+
+
+def run(program: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", HIDDEN + program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env={**os.environ, "PYTHONPATH": str(TESTS / "core")},
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return result.stdout
+
+
+def test_in_process_without_posix() -> None:
+    """Processes, names, descriptors, credentials, selectors and asyncio."""
+    assert "fcntl" not in run(PROGRAM)
+
+
+def test_hidden_is_hidden() -> None:
+    """What is said to be hidden can't be used."""
+    assert (
+        run("""
+hide()
+try:
+    import fcntl
+except ModuleNotFoundError:
+    print("hidden")
+""")
+        == "hidden\n"
+    )
+
+
+def test_core_without_posix() -> None:
+    """The core's own tests, but those that hold it against the host, run with all that hidden from the package."""
+    chosen = ["test_blocking", "test_collector", "test_connection", "test_datagram", "test_flight"]
+    chosen += ["test_names", "test_stream", "test_process", "test_filesystem", "test_readiness"]
+    files = [str(TESTS / "core" / f"{name}.py") for name in chosen]
+    program = """
+import pytest
+class Hide:
+    def pytest_collection(self):
+        hide(functions=False)  # the tests themselves ask who they are
+        assert not any(name.startswith("afunix") for name in sys.modules)
+status = pytest.main(plugins=[Hide()], args=["-q", "-p", "no:cacheprovider", *sys.argv[1:]])
+assert not status, status
+assert "afunix.core.kernel" in sys.modules
+"""
+    assert " passed" in run(program, *files)

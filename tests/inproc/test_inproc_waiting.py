@@ -1,0 +1,127 @@
+"""Threads that wait: many of them, time-outs, and what signals leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import afunix
+from afunix import socket as our_socket
+from afunix.inproc.socket import socket
+
+
+@pytest.fixture
+def pair(kernel: afunix.Kernel) -> Iterator[tuple[socket, socket]]:
+    with kernel.main.running():
+        one, two = our_socket.socketpair()
+    yield one, two
+    one.close()
+    two.close()
+
+
+class Stop(BaseException):
+    """As KeyboardInterrupt, but pytest does not know it."""
+
+
+def interrupted(operation: Callable[[], object]) -> None:
+    """Do something that waits, and raise out of a signal handler meanwhile."""
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    old = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(Stop):
+            operation()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+def test_interrupt_leaves_nothing(pair: tuple[socket, socket], timeout: float | None) -> None:
+    """After an exception of a signal handler the lock is free, no waiter is left, and the socket works."""
+    one, two = pair
+    one.settimeout(timeout)
+    interrupted(lambda: one.recv(1))
+    interrupted(lambda: one.recvmsg(1, 100))
+    interrupted(lambda: one.sendall(bytes(1_000_000)))
+    for sock in (one, two):
+        core = sock._sock
+        assert core is not None
+        assert not core.readable.waiters
+        assert not core.writable.waiters
+        assert not core.peer_space.waiters
+    done = threading.Event()
+    threading.Thread(target=lambda: (two.send(b"x"), done.set())).start()
+    assert done.wait(10), "another thread gets the lock"
+    assert one.recv(10) == b"x"
+
+
+def test_signal_handler_may_return(pair: tuple[socket, socket]) -> None:
+    """A handler that returns lets the call go on (PEP 475), and may use the sockets itself."""
+    one, two = pair
+    old = signal.signal(signal.SIGALRM, lambda *_: two.send(b"from the handler"))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        assert one.recv(100) == b"from the handler"
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_many_threads_on_one_queue(pair: tuple[socket, socket]) -> None:
+    """Each byte goes to one reader, and none is lost."""
+    one, two = pair
+    got: list[bytes] = []
+
+    def read() -> None:
+        while data := two.recv(1):
+            got.append(data)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    data = os.urandom(2000)
+    for byte in data:
+        one.send(bytes([byte]))
+    one.shutdown(our_socket.SHUT_WR)
+    for thread in threads:
+        thread.join(20)
+    assert sorted(got) == sorted(bytes([byte]) for byte in data)
+
+
+def test_accept_and_connect_wait(kernel: afunix.Kernel) -> None:
+    """A connect waits while the queue is full (CONN-3), an accept for a connect."""
+    with kernel.process() as process:
+        server, first, second = (process.socket() for _ in range(3))
+        server.bind("\0s")
+        server.listen(0)
+        first.connect("\0s")
+        thread = threading.Thread(target=second.connect, args=("\0s",))
+        thread.start()
+        time.sleep(0.05)
+        assert thread.is_alive()
+        accepted = [server.accept()[0], server.accept()[0]]
+        thread.join(10)
+        assert not thread.is_alive()
+        for sock in (server, first, second, *accepted):
+            sock.close()
+
+
+def test_garbage_collected_within_an_operation(kernel: afunix.Kernel) -> None:
+    """A forgotten socket whose end comes while the lock is held is closed right after."""
+    with kernel.process() as process:
+        one, two = process.socketpair()
+        with kernel.lock, pytest.warns(ResourceWarning):  # noqa: PT031 - the lock is held
+            del one
+            assert kernel.abandoned
+        two.settimeout(10)
+        kernel.settle()
+        assert two.recv(1) == b""
+        two.close()
