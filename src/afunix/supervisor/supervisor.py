@@ -1,7 +1,6 @@
-"""The supervisor: takes each trapped call, runs it on the core kernel, and answers.
+"""The supervisor: takes each trapped call, runs it on the core kernel, and has it answered.
 
-Order of an answer: change the core, mirror readiness, answer; if the answer does not go through (the thread was
-killed), undo. Only then do those run whom the change woke.
+Those whom a change woke run when the call that made it was answered.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import heapq
 import os
 import random
 import select
-import signal
 import sys
 import time
 import traceback
@@ -20,16 +18,13 @@ from types import GeneratorType
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
-from afunix.abi.constants import EPOLLET, EPOLLOUT
-from afunix.abi.errno import ERESTARTSYS, Errno, SyscallError
-from afunix.abi.structs import SOCKLEN
-from afunix.core.credentials import CAP_SYS_PTRACE
-from afunix.core.errors import BrokenPipe, Unmodelled
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core.errors import Unmodelled
 from afunix.core.kernel import Kernel
 from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WaitQueue, WouldBlock
-from afunix.supervisor import hostcalls, policy, splice
+from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
@@ -37,11 +32,11 @@ from afunix.supervisor.listener import Listener
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
-from afunix.supervisor.signals import SOONEST, Signals, nudged
+from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.tasks import TaskTable
+from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
-from afunix.syscalls.call import Answer, Handler, Install, Native, Outcome
-from afunix.syscalls.table import HANDLERS, MAKING
+from afunix.syscalls.call import Install, Outcome
 
 if TYPE_CHECKING:
     from afunix.supervisor.bridge import Bridge
@@ -70,25 +65,30 @@ class Supervisor:
         self.parked: dict[int, Parked] = {}
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._order = 0
-        self._signals = Signals(self.parked)
+        self.signals = Signals(self.parked)
         # Sockets that only calls still under way keep open; those of them whose calls have just ended.
         self._closing: set[Socket] = set()
         self._closed_last: list[Socket] = []
         self._bridge: Bridge | None = None
-        self._table = self._build_table()
         self._stop = False
         self._warned: set[str] = set()
-        self._may_trace_all = self.tasks.get(os.getpid()).credentials().capable(CAP_SYS_PTRACE)
+        self._answers = Answers(self.listener, self.kernel, self.watch, recorder)
+        self._answer = self._answers.answer
+        self._fail = self._answers.fail
+        self._mirror = self._answers.mirror
+        self.placeholder = self._answers.placeholder
+        self._traps = Traps(self)
+        self._table = self._traps.table()
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
 
     def attach(self, bridge: Bridge) -> None:
         """Let programs inside and outside reach each other."""
-        self._bridge = bridge
+        self._bridge = self._answers.bridge = bridge
         bridge.warn = self._warn
         self.tasks.bridged = True
         numbers = arch.current().numbers
-        self._table[numbers["bind"]] = self._on_socket("bind", bridge.bind)
-        self._table[numbers["listen"]] = self._on_socket("listen", bridge.listen)
+        self._table[numbers["bind"]] = self._traps.on_socket("bind", bridge.bind)
+        self._table[numbers["listen"]] = self._traps.on_socket("listen", bridge.listen)
 
     # -- the loop
 
@@ -132,7 +132,7 @@ class Supervisor:
 
     def _timeout(self) -> float:
         """Milliseconds until a deadline or a look for signals is due."""
-        signals = self._signals
+        signals = self.signals
         if signals.fresh and not self._deadlines:
             return SOONEST * 1000  # the clock need not be asked: a call that has just been parked is looked at first
         due = signals.next
@@ -148,8 +148,8 @@ class Supervisor:
             if not parked.done and parked.queues is not None and parked.queues.deadline is not None:
                 self.resume(parked, SyscallError(Errno.EAGAIN))
                 self.settle()
-        if self._signals.due(now):
-            for parked, certain in self._signals.look(now):
+        if self.signals.due(now):
+            for parked, certain in self.signals.look(now):
                 self._signalled(parked, certain)
 
     def _hangups(self) -> None:
@@ -195,31 +195,12 @@ class Supervisor:
 
     # -- calls
 
-    def _build_table(self) -> dict[int, Callable[[int, int, int, tuple[int, ...]], None]]:
-        numbers = arch.current().numbers
-        table: dict[int, Callable[[int, int, int, tuple[int, ...]], None]] = {}
-        for name, handle in HANDLERS.items():
-            if name in numbers:
-                table[numbers[name]] = self._on_socket(name, handle)
-        for name in MAKING:
-            table[numbers[name]] = self._making(name)
-        for name in policy.SPLICING:
-            table[numbers[name]] = self._splicing(name)
-        table[numbers["epoll_ctl"]] = self._epoll_ctl
-        table[numbers["prctl"]] = self._set_dumpable
-        for name, what in policy.INVALIDATING.items():
-            if name in numbers:
-                table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
-        for name in policy.SIGNALLING:
-            table[numbers[name]] = self._signalling
-        return table
-
     def dispatch(self, notification: tuple[int, ...]) -> None:
         """One notification, as Listener.receive returns it."""
         ident = notification[0]
         tid = notification[1]
-        if self._signals.senders:
-            for parked, certain in self._signals.look_for(tid, time.monotonic()):
+        if self.signals.senders:
+            for parked, certain in self.signals.look_for(tid, time.monotonic()):
                 self._signalled(parked, certain)
         if tid in self.parked:
             self._abandoned(self.parked[tid])
@@ -251,84 +232,6 @@ class Supervisor:
             self._warned.add(text)
             print(f"afunix: {text}", file=sys.stderr, flush=True)
 
-    def _on_socket(self, name: str, handle: Handler) -> Callable[[int, int, int, tuple[int, ...]], None]:
-        by_inode = self.watch.by_inode
-        proceed = self.listener.proceed
-        get = self.tasks.get
-
-        def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-            task = get(tid)
-            fd = args[0] & 0xFFFFFFFF
-            placeholder = by_inode.get(task.inode(fd))
-            if placeholder is None:
-                proceed(ident)
-                return
-            call = NotifiedCall(self, ident, tid, task, name, args)
-            placeholder.holder = (task, fd)
-            call.sock = placeholder.sock
-            self.perform(call, handle)
-
-        return on_socket
-
-    def _making(self, name: str) -> Callable[[int, int, int, tuple[int, ...]], None]:
-        handle = MAKING[name]
-
-        def making(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-            self.sweep()
-            self.perform(NotifiedCall(self, ident, tid, self.tasks.get(tid), name, args), handle)
-
-        return making
-
-    def _splicing(self, name: str) -> Callable[[int, int, int, tuple[int, ...]], None]:
-        handle = splice.HANDLERS[name]
-
-        def splicing(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-            task = self.tasks.get(tid)
-            by_inode = self.watch.by_inode
-            ends = [by_inode.get(task.inode(args[at] & 0xFFFFFFFF)) for at in splice.DESCRIPTORS[name]]
-            if ends == [None, None]:
-                self.listener.proceed(ident)
-                return
-            for front, at in zip(ends, splice.DESCRIPTORS[name], strict=True):
-                if front is not None:
-                    front.holder = (task, args[at] & 0xFFFFFFFF)
-            call = NotifiedCall(self, ident, tid, task, name, args)
-            sources = [None if front is None else front.sock for front in ends]
-            self.perform(call, lambda call: handle(call, sources[0], sources[1]))
-
-        return splicing
-
-    def _epoll_ctl(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        """Edge-triggered interest in writing: from now on each read by the peer must be an edge."""
-        task = self.tasks.get(tid)
-        placeholder = self.watch.by_inode.get(task.inode(args[2] & 0xFFFFFFFF))
-        if placeholder is not None and not placeholder.sock.space_edges:
-            try:
-                events = SOCKLEN.unpack(task.memory.read(args[3], 4))[0]
-            except SyscallError:
-                events = 0
-            placeholder.sock.space_edges = bool(events & EPOLLET and events & EPOLLOUT)
-        self.listener.proceed(ident)
-
-    def _set_dumpable(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        """PR_SET_DUMPABLE: a program that hides from us can't be served, so without CAP_SYS_PTRACE it stays visible."""
-        if self._may_trace_all or args[1] & 0xFFFFFFFF:
-            self.listener.proceed(ident)
-        else:
-            self.listener.answer(ident, 0)
-
-    def _forget_process(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        self.tasks.forget_process(self.tasks.get(tid).tgid)
-        self.listener.proceed(ident)
-
-    def _forget_credentials(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        self.tasks.forget_credentials(tid)
-        self.listener.proceed(ident)
-
-    def _signalling(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        self._signals.sending(tid, time.monotonic())
-        self.listener.proceed(ident)
-
     def perform(self, call: NotifiedCall, handle: Callable[[NotifiedCall], Outcome]) -> None:
         """Run a handler, and answer or park the call."""
         if self.recorder is not None:
@@ -341,9 +244,9 @@ class Supervisor:
                 return
             self._fail(call, error)
         except Gone:
-            self._lost(call)
+            self._answers.lost(call)
         else:
-            if type(outcome) is GeneratorType:
+            if isinstance(outcome, GeneratorType):
                 self.resume(Parked(self, call, outcome))
             else:
                 self._answer(call, outcome)  # type: ignore[arg-type]
@@ -370,12 +273,12 @@ class Supervisor:
             self._fail(call, error)
         except Gone:
             self._unpark(parked)
-            self._lost(call)
+            self._answers.lost(call)
         else:
             parked.wait(wait)
             if call.tid not in self.parked:
                 self.parked[call.tid] = parked
-                self._signals.fresh = True
+                self.signals.fresh = True
             if wait.deadline is not None and wait.deadline != parked.deadline:
                 parked.deadline = wait.deadline
                 self._order += 1
@@ -384,7 +287,7 @@ class Supervisor:
                     heapq.heapify(self._deadlines)
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
             if self.kernel.changed:
-                self.mirror()
+                self._mirror()
 
     def _unpark(self, parked: Parked) -> None:
         parked.done = True
@@ -404,30 +307,6 @@ class Supervisor:
             self.watch.unregister(copy)
             os.close(copy)
 
-    # -- answers
-
-    def mirror(self) -> None:
-        """Bring the placeholders of all changed sockets up to date.
-
-        A socket that somebody is blocked on reading is left to `settle`: the reader takes what came, and nothing
-        need be shown.
-        """
-        changed = self.kernel.changed
-        later = None
-        while changed:
-            sock, _ = changed.popitem()
-            if sock.readable.waiters:
-                if later is None:
-                    later = []
-                later.append(sock)
-                continue
-            front = sock.front
-            if front is not None:
-                front.sync()  # type: ignore[attr-defined]
-        if later is not None:
-            for sock in later:
-                changed[sock] = None
-
     def settle(self) -> None:
         """After an answer: wake those who waited, then show what they left."""
         kernel = self.kernel
@@ -438,115 +317,13 @@ class Supervisor:
                     self._closing.discard(sock)
                     self._close(sock)
             kernel.wakeups.apply()
-            self.mirror()
+            self._mirror()
         changed = kernel.changed
         while changed:
             sock, _ = changed.popitem()
             front = sock.front
             if front is not None:
                 front.sync()  # type: ignore[attr-defined]
-
-    def _answer(self, call: NotifiedCall, answer: Answer) -> None:
-        if type(answer) is tuple:
-            value, change = answer
-            if self.kernel.changed:
-                self.mirror()
-                if self._bridge is not None and self._bridge.refused:
-                    error = self._bridge.refusal(change)
-                    if error is not None:
-                        self._fail(call, error)
-                        return
-            if self.recorder is not None:
-                self.recorder.call(call, value)
-            if self.listener.answer(call.id, value):
-                change.done()
-            else:
-                change.undo()
-                self._lost(call)
-            return
-        if isinstance(answer, Install):
-            self._install(call, answer)
-            return
-        self.mirror()
-        if isinstance(answer, Native):
-            if self.recorder is not None:
-                self.recorder.call(call, 0)
-            self.listener.proceed(call.id)
-            return
-        assert isinstance(answer, int)
-        if self.recorder is not None:
-            self.recorder.call(call, answer)
-        if not self.listener.answer(call.id, answer):
-            self._lost(call)
-
-    def _install(self, call: NotifiedCall, answer: Install) -> None:
-        """Answer with a new descriptor, in one step."""
-        front = self.placeholder(answer.sock)
-        if front.held < 0:
-            # It is parked with a listener that can't be reached: the program was killed in this moment.
-            answer.undo()
-            self._lost(call)
-            return
-        self.mirror()
-        try:
-            if self.recorder is not None:
-                self._install_recorded(call, answer, front)
-                return
-            number = self.listener.install_and_answer(call.id, front.held, answer.cloexec)
-        except SyscallError as error:
-            # The program's table is full, which natively is found before a connection is taken.
-            answer.undo()
-            self._fail(call, error)
-            return
-        if number is None:
-            answer.undo()
-            return
-        front.holder = (call.task, number)
-        front.installed()
-
-    def _install_recorded(self, call: NotifiedCall, answer: Install, front: Placeholder) -> None:
-        """The same in two steps: the call is recorded in between, while its results in memory are what they are."""
-        try:
-            number = self.listener.install(call.id, front.held, answer.cloexec)
-        except Gone:
-            answer.undo()
-            return
-        assert self.recorder is not None
-        self.recorder.call(call, number)
-        if not self.listener.answer(call.id, number):
-            answer.undo()
-            self._lost(call)
-            return
-        front.holder = (call.task, number)
-        front.installed()
-
-    def placeholder(self, sock: Socket) -> Placeholder:
-        """The placeholder of a socket that is about to be installed, its program end in the supervisor's hand."""
-        front = sock.front
-        if front is None:
-            front = Placeholder(sock, self.watch)
-        assert isinstance(front, Placeholder)
-        if front.held < 0 and front.parked is not None:
-            front.parked.sync()
-            if front.held < 0 and front.parked is not None:
-                front.parked.unpark_all()
-        if front.held >= 0 and sock.nonblock:
-            os.set_blocking(front.held, False)
-        return front
-
-    def _fail(self, call: NotifiedCall, error: SyscallError) -> None:
-        self.mirror()
-        if self.recorder is not None:
-            self.recorder.call(call, -error.errno)
-        if isinstance(error, BrokenPipe) and error.signal:
-            self._break_pipe(call)
-        else:
-            self.listener.fail(call.id, error.errno)
-
-    def _break_pipe(self, call: NotifiedCall) -> None:
-        """EPIPE and SIGPIPE (DATA-6): the thread doesn't take the signal before it has its answer."""
-        hostcalls.tgkill(call.task.tgid, call.tid, signal.SIGPIPE)
-        self.listener.fail(call.id, Errno.EPIPE)
 
     # -- signals and ends
 
@@ -569,30 +346,12 @@ class Supervisor:
             if error.errno is not Errno.EINTR or not restart:
                 self._fail(call, error)
             else:
-                self._restart(call, certain)
+                self._answers.restart(call, certain)
         except Gone:
-            self._lost(call)
+            self._answers.lost(call)
         else:
             raise AssertionError("a body went on after EINTR")
         self.settle()
-
-    def _restart(self, call: NotifiedCall, certain: bool) -> None:
-        if self.recorder is not None:
-            self.recorder.interrupted(call)
-        self.mirror()
-        if certain:
-            self.listener.fail(call.id, ERESTARTSYS)
-            return
-        with nudged(call.tid) as nudge:
-            self.listener.fail(call.id, ERESTARTSYS if nudge.able else Errno.EINTR)
-
-    def _lost(self, call: NotifiedCall) -> None:
-        """An answer did not go through: its thread was killed."""
-        if self.listener.valid(call.id):
-            # Its descriptor was closed by another thread while we needed it.
-            self.listener.fail(call.id, Errno.EBADF)
-        if self.recorder is not None:
-            self.recorder.interrupted(call)
 
     def _abandoned(self, parked: Parked) -> None:
         """The thread of a parked call was killed. What it had sent stays sent, what it had received goes back."""
