@@ -173,6 +173,8 @@ def stand_ins(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     programs.mkdir()
     shutil.copy(CHECKOUT / "README.md", place)
     shutil.copy(CHECKOUT / ".ci" / "run", place / ".ci")
+    (place / "tests" / "systems").mkdir(parents=True)
+    shutil.copy(CHECKOUT / "tests" / "systems" / "packages.py", place / "tests" / "systems")
     for name in ("apt-get", "python3.11"):
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
