@@ -11,9 +11,11 @@ SYSTEM = "D-Bus"
 VERSION = "dbus-daemon --version | sed -n '1s/.* //p'"
 PACKAGES = (
     *("dbus-daemon", "dbus-bin", "dbus-system-bus-common", "dbus-tests", "xdg-dbus-proxy"),
-    *("libglib2.0-bin", "libglib2.0-tests", "gnome-desktop-testing", "python3-dbus", "python3-gi"),
+    *("libglib2.0-bin", "gnome-desktop-testing", "python3-dbus", "python3-gi"),
     *("systemd", "util-linux"),
 )
+
+LONG_PACKAGES = ("libglib2.0-tests",)
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -324,6 +326,7 @@ GLIB_TESTS = Scenario(
     varies=[(" # SKIP Failed to reproduce race.*", "")],
     in_any_order=True,
     timeout=240,
+    long=True,
 )
 
 SCENARIOS = [

@@ -29,27 +29,26 @@ from __future__ import annotations
 import os
 import socket as host
 from collections import deque
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from afunix.abi.constants import MSG_OOB, SOCK_DGRAM
+from afunix.abi.constants import MSG_OOB, SO_COOKIE, SOCK_DGRAM
 from afunix.abi.errno import SyscallError
 from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
+from afunix.supervisor.copies import COOKIE_SIZE, Copy, HostSocket, copy
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
     from afunix.core.message import Message, Received
     from afunix.supervisor.watch import Watch
 
-__all__ = ["Holder", "Parkable", "Placeholder", "adopt"]
+__all__ = ["Holder", "Parkable", "Placeholder"]
 
 FILL: Final = bytes(2000)
 """One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
 LAG_MAX: Final = 128
 """How many bytes of messages already read may stay in P's queue."""
-HostSocket = host.SocketType
-STREAM = (host.AF_UNIX, host.SOCK_STREAM, 0)
 CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 
 
@@ -75,11 +74,6 @@ class Parkable(Protocol):
     """In whose queue it is parked."""
 
 
-def adopt(fd: int) -> HostSocket:
-    """A descriptor as a socket object, without asking the kernel what it is."""
-    return HostSocket(host.AF_UNIX, host.SOCK_STREAM, 0, fd)
-
-
 def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
     """What SCM_RIGHTS brought."""
     return [int.from_bytes(data[at : at + 4], "little") for _, _, data in control for at in range(0, len(data) - 3, 4)]
@@ -89,8 +83,8 @@ class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale", "_urgent",
-        "end", "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
+        "_closed_end", "_cookie", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale",
+        "_urgent", "end", "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -121,6 +115,7 @@ class Placeholder:
             mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
         if sock.nonblock:
             mine.setblocking(False)
+        self._cookie = mine.getsockopt(host.SOL_SOCKET, SO_COOKIE, COOKIE_SIZE)
         self.held = mine.detach()
         self.inode = os.fstat(self.held).st_ino
         watch.add(self)
@@ -174,22 +169,23 @@ class Placeholder:
 
     # -- P, for as long as something is done to it
 
-    def _program_end(self) -> HostSocket | None:
+    def _program_end(self) -> Copy | None:
         """P itself: the held copy's duplicate, or a copy of the descriptor in the program that last used it."""
         if self.held >= 0:
-            return adopt(os.dup(self.held))
+            return copy(os.dup(self.held))
         if self.parked is not None:
             self.parked.unpark_all()
             if self.held >= 0:
-                return adopt(os.dup(self.held))
+                return copy(os.dup(self.held))
         if self.holder is not None:
             holder, number = self.holder
             try:
                 fd = holder.take(number)
             except SyscallError:
                 return None
-            if os.fstat(fd).st_ino == self.inode:
-                return adopt(fd)
+            own = copy(fd)
+            if own.is_socket(self._cookie):
+                return own
             os.close(fd)
         return None
 
@@ -233,15 +229,15 @@ class Placeholder:
         if sock.state == CLOSED:
             if sock.shut & ~self._loose_shut:
                 self._loose_shut = sock.shut
-                mine = self._program_end()
-                if mine is not None:
-                    with closing(mine):
+                own = self._program_end()
+                if own is not None:
+                    with own as mine:
                         mine.shutdown((sock.shut & SHUTDOWN_MASK) - 1)
             return False
-        mine = self._program_end()
-        if mine is None:
+        own = self._program_end()
+        if own is None:
             return False
-        with closing(mine):
+        with own as mine:
             self.end = self.watch.connect(mine)
             mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
         self.watch.paired(self)
@@ -343,11 +339,11 @@ class Placeholder:
 
     def _drain(self, number: int) -> None:
         """Take the bytes of the first entries out of P, and hold again what was parked with them."""
-        mine = self._program_end()
-        if mine is None:
+        own = self._program_end()
+        if own is None:
             return
         entries = self._entries
-        with closing(mine):
+        with own as mine:
             while number:
                 plain = 0
                 while plain < number and not entries[plain][2] and not entries[plain][1]:
@@ -421,10 +417,10 @@ class Placeholder:
     def _borrow(self) -> None:
         """Hold copies of what is parked with the first entry that has something."""
         self._drain(self._stale)
-        mine = self._program_end()
-        if mine is None:
+        own = self._program_end()
+        if own is None:
             return
-        with closing(mine), suppress(OSError):
+        with own as mine, suppress(OSError):
             _, control, _, _ = mine.recvmsg(
                 len(self._entries), CONTROL_ROOM, host.MSG_PEEK | host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC
             )
@@ -463,10 +459,10 @@ class Placeholder:
                     pass
             self._filled = False
             return
-        mine = self._program_end()
-        if mine is None:
+        own = self._program_end()
+        if own is None:
             return
-        with closing(mine):
+        with own as mine:
             try:
                 mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
             except OSError:
@@ -488,10 +484,10 @@ class Placeholder:
             if self._filled:
                 self._sync_writable()
         else:
-            mine = self._program_end()
-            if mine is not None:
+            own = self._program_end()
+            if own is not None:
                 self._error_shown = True
-                with closing(mine), suppress(OSError):
+                with own as mine, suppress(OSError):
                     mine.send(b"e", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
         self.watch.unpaired(self)
         end.close()
@@ -505,10 +501,10 @@ class Placeholder:
             if self._special:
                 self._give_back()
         if self._error_shown and self.sock.error is None and not self.sock.dead:
-            mine = self._program_end()
-            if mine is not None:
+            own = self._program_end()
+            if own is not None:
                 self._error_shown = False
-                with closing(mine):
+                with own as mine:
                     mine.getsockopt(host.SOL_SOCKET, host.SO_ERROR)
 
     def _send_edge(self) -> None:
@@ -517,8 +513,8 @@ class Placeholder:
         end = self.end
         if self._filled or end is None:
             return
-        mine = self._program_end()
-        if mine is not None:
-            with closing(mine), suppress(OSError):
+        own = self._program_end()
+        if own is not None:
+            with own as mine, suppress(OSError):
                 mine.send(b"o", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
                 end.recv(1)

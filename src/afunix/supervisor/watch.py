@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from afunix.supervisor.placeholder import HostSocket, Placeholder
+    from afunix.supervisor.copies import HostSocket
+    from afunix.supervisor.placeholder import Placeholder
 
 __all__ = ["Watch"]
 
