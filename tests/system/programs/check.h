@@ -273,6 +273,22 @@ static inline int connected_to(int type, const char *name) {
     return fd;
 }
 
+/* How many datagrams a receiver queues, less one (net.unix.max_dgram_qlen); and a sender that this stops before its own
+   send buffer does, also where the limit is 512, as systemd sets it. */
+static inline int queue_limit(void) {
+    char text[16];
+    int fd = (int)TRY(open("/proc/sys/net/unix/max_dgram_qlen", O_RDONLY | O_CLOEXEC));
+    text[TRY(read(fd, text, sizeof text - 1))] = 0;
+    TRY(close(fd));
+    return atoi(text);
+}
+
+static inline int sender_to(const char *name) {
+    int fd = connected_to(SOCK_DGRAM, name), most = 1 << 30;
+    TRY(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &most, sizeof most));
+    return fd;
+}
+
 static inline void make_pair(int type, int sides[2]) { TRY(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sides)); }
 
 static inline void hang_up(int fd) {

@@ -222,7 +222,7 @@ CASE(dgram_sender_by_recv) {
     EVERY_WAY {
         char name[16];
         snprintf(name, sizeof name, "@server%d", (int)(way % 10));
-        int server = bound_at(SOCK_DGRAM, name), client = connected_to(SOCK_DGRAM, name);
+        int server = bound_at(SOCK_DGRAM, name), client = sender_to(name);
         while (send(client, "x", 1, MSG_DONTWAIT) > 0)
             ;
         pid_t other = waiter(way, client, POLLOUT, -1);
@@ -237,7 +237,7 @@ CASE(dgram_sender_by_close) {
     EVERY_WAY {
         char name[16];
         snprintf(name, sizeof name, "@server%d", (int)(way % 10));
-        int server = bound_at(SOCK_DGRAM, name), client = connected_to(SOCK_DGRAM, name);
+        int server = bound_at(SOCK_DGRAM, name), client = sender_to(name);
         while (send(client, "x", 1, MSG_DONTWAIT) > 0)
             ;
         pid_t other = waiter(way, client, POLLOUT, server);
