@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import tempfile
 import time
@@ -96,24 +97,29 @@ for line in sys.stdin:
         inside.end()
 
 
+with open("/proc/sys/net/unix/max_dgram_qlen") as limit:
+    MANY = 3 * int(limit.read()) + 200
+"""More datagrams than all the queues on the way take."""
+
+
 def test_datagrams_wait_for_a_slow_receiver_outside(name: str, opened: contextlib.ExitStack) -> None:
     receiver = server(opened, "dgram", name)
     source = """
-for number in range(200):
+for number in range(TOTAL):
     sock.sendto(b"%d" % number, name)
 say("done")
-"""
+""".replace("TOTAL", str(MANY))
     with Inside(source, "dgram", name) as inside:
         time.sleep(0.3)
         assert inside.process.stdout is not None
         assert not select.select([inside.process.stdout], [], [], 0)[0]
-        assert [int(receiver.recv(100)) for _ in range(200)] == list(range(200))
+        assert [int(receiver.recv(100)) for _ in range(MANY)] == list(range(MANY))
         assert inside.hear() == "done"
         inside.end()
 
 
 def test_datagrams_wait_for_a_slow_receiver_inside(name: str, opened: contextlib.ExitStack) -> None:
-    source = SERVER + "hear()\nsay(*(int(sock.recv(100)) for _ in range(200)))\n"
+    source = SERVER + f"hear()\nsay(*(int(sock.recv(100)) for _ in range({MANY})))\n"
     with Inside(source, "dgram", name) as inside:
         assert inside.hear() == "ready"
         sock = outside(opened, "dgram")
@@ -124,12 +130,12 @@ def test_datagrams_wait_for_a_slow_receiver_inside(name: str, opened: contextlib
             with contextlib.suppress(BlockingIOError):
                 sock.sendto(b"%d" % sent, native(name))
                 sent += 1
-        assert sent < 100
+        assert sent < MANY
         inside.say()
         sock.settimeout(PATIENCE)
-        for number in range(sent, 200):
+        for number in range(sent, MANY):
             sock.sendto(b"%d" % number, native(name))
-        assert inside.hear() == " ".join(map(str, range(200)))
+        assert inside.hear() == " ".join(map(str, range(MANY)))
         inside.end()
 
 
@@ -332,6 +338,35 @@ say(os.read(r, 100).decode(), os.read(r, 100) == b"")
         for fd in fds:
             os.close(fd)
         assert inside.hear() == "through the pipe True"
+        inside.end()
+
+
+def test_descriptors_come_with_their_own_message(name: str, opened: contextlib.ExitStack) -> None:
+    """What outside processes sent before reaches the program without the descriptors of a later message."""
+    listener = server(opened, "stream", name)
+    source = """
+sock.connect(name)
+say("connected")
+for size in map(int, iter(hear, "")):
+    data, control, flags, _ = sock.recvmsg(size, 100)
+    say(data.decode(), len(b"".join(content for _, _, content in control)) // 4)
+"""
+    with Inside(source, "stream", name) as inside, open(os.devnull, "rb") as null:
+        assert inside.hear() == "connected"
+        sock = accept(opened, listener)
+        pid = inside.supervisor
+        os.kill(pid, signal.SIGSTOP)  # so that all of it is there when the supervisor looks
+        sock.send(b"first")
+        sock.send(b"other")
+        socket.send_fds(sock, [b"files" * 100], [null.fileno(), null.fileno()])
+        sock.send(b"last")
+        socket.send_fds(sock, [b"!"], [null.fileno()])
+        os.kill(pid, signal.SIGCONT)
+        answers = []
+        for size in (5, 5, 5, 495, 3, 100):
+            inside.say(str(size))
+            answers.append(inside.hear())
+        assert answers == ["first 0", "other 0", "files 2", "files" * 99 + " 0", "las 0", "t! 1"]
         inside.end()
 
 

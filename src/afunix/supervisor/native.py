@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import mmap
 import os
 import select
 import socket as host
@@ -36,7 +38,8 @@ __all__ = [
 
 CHUNK: Final = 65536
 """How many bytes of a stream cross at once."""
-CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253) + host.CMSG_SPACE(UCRED.size)
+CREDENTIALS_ROOM: Final = host.CMSG_SPACE(UCRED.size)
+CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253) + CREDENTIALS_ROOM
 OVERHEAD: Final = 32
 """What a record must leave of the send buffer (DGRAM-6)."""
 GROUPS_ROOM: Final = 1024
@@ -101,9 +104,12 @@ def address_of(name: object) -> bytes:
 def receive(native: host.socket, kind: int, size: int = CHUNK) -> Arrived | None:
     """The next record whole, or up to `size` bytes of a stream; None at the end of file. OSError, also EAGAIN.
 
-    Records need SO_PASSCRED: an empty one has credentials, which the end of file has not.
+    Both need SO_PASSCRED: an empty record has credentials, which the end of file has not. Descriptors come with the
+    first byte of the message that carries them.
     """
-    if kind != SOCK_STREAM:
+    if kind == SOCK_STREAM:
+        size = _before_descriptors(native, size)
+    else:
         size = max(1, native.recv_into(bytearray(1), 1, host.MSG_PEEK | host.MSG_TRUNC))
     data, control, _, name = native.recvmsg(size, CONTROL_ROOM, host.MSG_CMSG_CLOEXEC)
     if not data and (kind == SOCK_STREAM or not control):
@@ -120,6 +126,28 @@ def receive(native: host.socket, kind: int, size: int = CHUNK) -> Arrived | None
             who = Ucred(*unpack_ucred(content[: UCRED.size]))
     # Sent before anybody asked for credentials: pid 0.
     return Arrived(data, files, who if who is not None and who.pid else None, address_of(name))
+
+
+_seen: Final = memoryview(bytearray(CHUNK))
+_nowhere: Final = (ctypes.c_char * mmap.PAGESIZE).from_address(0)
+"""Memory that nobody has: the host fails to write there."""
+
+
+def _before_descriptors(native: host.socket, size: int) -> int:
+    """How much of a stream to receive, so that no bytes of earlier messages come together with descriptors.
+
+    A receive glues messages together and ends with one that has descriptors, so its end is known, but not its start
+    (unix_stream_read_generic). A look without room for descriptors says whether there are any (MSG_CTRUNC). If there
+    are, a look that lacks room for the last byte ends where the last message starts: each is copied whole or not.
+    """
+    length, _, flags, _ = native.recvmsg_into([_seen[:size]], CREDENTIALS_ROOM, host.MSG_PEEK)
+    if length > 1 and flags & host.MSG_CTRUNC:
+        try:
+            return native.recvmsg_into([_seen[: length - 1], _nowhere], CREDENTIALS_ROOM, host.MSG_PEEK)[0]
+        except OSError as error:
+            if error.errno != Errno.EFAULT:
+                raise
+    return length or size
 
 
 def send(native: host.socket, seen: Received, *, to: str | bytes | None = None, flags: int = 0) -> int:

@@ -18,7 +18,7 @@ from afunix.abi.constants import (
 from afunix.abi.errno import Errno
 from afunix.abi.seccomp import PR_SET_DUMPABLE
 
-__all__ = ["CONDITIONS", "INVALIDATING", "LOOKED_AT", "REFUSED", "SIGNALLING", "SPLICING"]
+__all__ = ["CONDITIONS", "INVALIDATING", "LOOKED_AT", "REFUSED", "SPLICING"]
 
 SPLICING: Final = ("sendfile", "splice", "tee")
 """Calls on two files, either of which may be a socket."""
@@ -48,9 +48,6 @@ INVALIDATING: Final[dict[str, str]] = {
     ),
 }  # fmt: skip
 """Calls that continue natively, but change what the supervisor remembers of the process or of the thread."""
-
-SIGNALLING: Final = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
-"""Calls that continue natively, and after which calls that wait may have to be interrupted."""
 
 REFUSED: Final = (("io_uring_setup", Errno.ENOSYS),)
 """Calls that would make socket operations pass us by; programs have a way without them."""

@@ -31,7 +31,6 @@ def trap_filter() -> bytes:
         *policy.SPLICING,
         *policy.LOOKED_AT,
         *policy.INVALIDATING,
-        *policy.SIGNALLING,
     ]
     traps = [(numbers[name], policy.CONDITIONS.get(name)) for name in names if name in numbers]
     refusals = [(numbers[name], errno) for name, errno in policy.REFUSED]

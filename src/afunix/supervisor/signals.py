@@ -2,8 +2,10 @@
 
 A thread whose call we have received hears of nothing but SIGKILL until it is answered
 (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV): only so no answer can be lost. A call that waits must yet end when a signal
-comes, and nobody tells us. So we look: the longer a call has been waiting, the more rarely; and before anything that a
-program does after it has sent a signal, so that it finds done what the signal does.
+comes, and nobody tells us. So we look: the longer a call has been waiting, the more rarely.
+
+kill(2) is not trapped to know better: it would then fail with EINTR when a signal comes back at once to a handler
+without SA_RESTART (docs/decisions/0005), and no program reckons with that.
 """
 
 from __future__ import annotations
@@ -29,9 +31,6 @@ LATEST: Final = 0.05
 SHARE: Final = 0.125
 """In between: the part of the time that the call has been waiting."""
 
-PATIENCE: Final = 0.02
-"""Seconds for which a thread is believed to be sending a signal, unless it makes another call first."""
-
 _WALL: Final = 0x40000000
 """__WALL of wait(2): threads, too."""
 
@@ -39,7 +38,7 @@ _WALL: Final = 0x40000000
 class Signals:
     """When to look for signals of the threads with parked calls, and which of these are to be interrupted."""
 
-    __slots__ = ("_parked", "fresh", "next", "senders")
+    __slots__ = ("_parked", "fresh", "next")
 
     def __init__(self, parked: dict[int, Parked]) -> None:
         self._parked = parked
@@ -47,14 +46,6 @@ class Signals:
         """The time (time.monotonic) of the next look."""
         self.fresh = False
         """Whether calls were parked for which no look is planned yet."""
-        self.senders: dict[int, float] = {}
-        """Threads that are sending a signal now, and until when that is believed."""
-
-    def sending(self, tid: int, now: float) -> None:
-        """A thread is about to send a signal."""
-        if self._parked:
-            self.senders[tid] = now + PATIENCE
-            self.next = min(self.next, now + SOONEST)
 
     def due(self, now: float) -> bool:
         """Whether it is time to look; plans the first look at calls that were parked of late."""
@@ -62,16 +53,6 @@ class Signals:
             self.fresh = False
             self.next = min(self.next, now + SOONEST)
         return self.next <= now
-
-    def look_for(self, tid: int, now: float) -> Iterator[tuple[Parked, bool]]:
-        """As `look`, at all calls: a thread does something new, while signals are being sent."""
-        for sender, until in list(self.senders.items()):
-            if sender == tid or until < now:
-                del self.senders[sender]
-        for parked in self._parked.values():
-            parked.since = parked.since or now
-            parked.due = now
-        return self.look(now)
 
     def look(self, now: float) -> Iterator[tuple[Parked, bool]]:
         """The calls to interrupt, and whether the signal is surely theirs: another thread might take it as well."""

@@ -135,10 +135,13 @@ class Supervisor:
         signals = self.signals
         if signals.fresh and not self._deadlines:
             return SOONEST * 1000  # the clock need not be asked: a call that has just been parked is looked at first
+        now = time.monotonic()
+        if signals.due(now):
+            return 0.0
         due = signals.next
         if self._deadlines and self._deadlines[0][0] < due:
             due = self._deadlines[0][0]
-        return max(0.0, (due - time.monotonic()) * 1000 + 0.5)
+        return max(0.0, (due - now) * 1000 + 0.5)
 
     def _expire(self) -> None:
         """Do what is due by now."""
@@ -199,9 +202,6 @@ class Supervisor:
         """One notification, as Listener.receive returns it."""
         ident = notification[0]
         tid = notification[1]
-        if self.signals.senders:
-            for parked, certain in self.signals.look_for(tid, time.monotonic()):
-                self._signalled(parked, certain)
         if tid in self.parked:
             self._abandoned(self.parked[tid])
             self.settle()

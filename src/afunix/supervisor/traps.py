@@ -6,7 +6,6 @@ A call about none of our sockets continues natively.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -56,8 +55,6 @@ class Traps:
         for name, what in policy.INVALIDATING.items():
             if name in numbers:
                 table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
-        for name in policy.SIGNALLING:
-            table[numbers[name]] = self._signalling
         return table
 
     def on_socket(self, name: str, handle: Handler) -> Trap:
@@ -133,8 +130,4 @@ class Traps:
 
     def _forget_credentials(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
         self._tasks.forget_credentials(tid)
-        self._listener.proceed(ident)
-
-    def _signalling(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
-        self._supervisor.signals.sending(tid, time.monotonic())
         self._listener.proceed(ident)

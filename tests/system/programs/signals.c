@@ -204,7 +204,7 @@ CASE(partial_receive) {
     handled = gate();
     pid_t other = child();
     if (other == 0) {
-        handle(SIGUSR1, count_signal, SA_RESTART);
+        handle(SIGUSR1, tell_signal, SA_RESTART);
         pass(&handled);
         char data[10];
         RET(recv(sides[0], data, 10, MSG_WAITALL), 4);
@@ -219,6 +219,7 @@ CASE(partial_receive) {
         TRY(ioctl(sides[0], FIONREAD, &bytes));
     wait_blocked(other, SYS_recvfrom);
     TRY(kill(other, SIGUSR1));
+    await(&handled);
     wait_blocked(other, SYS_recvfrom);
     send_text(sides[1], "efghij");
     join(other);
