@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from socket_world import World, check_invariants, refused
+from socket_world import World, refused
 
 from afunix.abi.constants import SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM
 from afunix.abi.errno import Errno
+from afunix.conformance.differ_invariants import check_invariants
 from afunix.core import connection
 from afunix.core.credentials import NO_PEER
 from afunix.core.names import bind

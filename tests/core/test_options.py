@@ -129,8 +129,10 @@ class Program:
     def realtime(self) -> float:
         return 0.0
 
-    def process_exists(self, pid: int) -> bool:
-        return True
+    numbers = None
+
+    def find_pid(self, number: int) -> int:
+        return number
 
     def lookup(self, path: bytes) -> NoReturn:
         raise SyscallError(Errno.ENOENT)

@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from socket_world import Counted, Program, World, check_invariants
+from socket_world import Counted, Program, World
 
 from afunix.abi.constants import MSG_OOB, MSG_PEEK, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
 from afunix.abi.errno import SyscallError
+from afunix.conformance.differ_invariants import check_invariants
 from afunix.core import connection, datagram, names
 from afunix.core.collector import collect
 from afunix.core.credentials import Credentials

@@ -324,8 +324,8 @@ def test_a_process_is_a_caller() -> None:
     process = world.spawn(umask=0o027, nofile=77, net=("net", 1))
     caller: Caller = process
     assert (caller.nofile, caller.net, caller.realtime()) == (77, ("net", 1), 12.5)
-    assert caller.process_exists(process.pid)
-    assert not caller.process_exists(process.pid + 1)
+    assert caller.find_pid(process.pid) == process.pid
+    assert not caller.find_pid(process.pid + 1)
     bound: BoundInode = caller.create(b"name", 0o777, SOCK_STREAM)
     assert isinstance(bound, BoundPath)
     assert world.filesystem.stat(process, b"name").mode == 0o140750

@@ -1,4 +1,4 @@
-"""Poll masks by state (the random programs of test_differential compare all of them with the host)."""
+"""Poll masks by state (the random programs of afunix differ compare all of them with the host)."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from socket_world import Counted, World, check_invariants
+from socket_world import Counted, World
 
 from afunix.abi.constants import MSG_OOB, MSG_PEEK, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
 from afunix.abi.errno import SyscallError
+from afunix.conformance.differ_invariants import check_invariants
 from afunix.core import connection, names, readiness
 from afunix.core.message import Received, Sent
 from afunix.core.socket import Socket

@@ -1,9 +1,9 @@
 """Runs CPython's own tests, those of the installed Python, with the drop-in in force.
 
-    python tests/inproc/cpython.py [suite ...] [--list] [-v]
+    python tests/inproc/cpython.py [suite ...] [-k PATTERN] [-v]
 
 A suite is one of `SUITES`, all of them unless told. What is left out stands in `EXCLUDED`, with why it can't apply. The
-exit status is 0 if all others passed. On Debian the tests are in libpython3-testsuite.
+exit status is 0 if all others passed. What skips itself is told, too. On Debian the tests are in libpython3-testsuite.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib
+import multiprocessing.connection
+import os
 import sys
 import unittest
 from collections.abc import Iterator
+from multiprocessing import dummy
 
 import afunix
 
@@ -34,12 +37,18 @@ SUITES = {
     "test.test_poll": ("*",),
     "test.test_epoll": ("*",),
     "test.test_socketserver": ("*",),
+    "test._test_multiprocessing": ("TestListener", "TestListenerClient", "TestConnection", "TestPoll"),
 }
 """Test classes by module."""
+
+THREADED = "test._test_multiprocessing"
+"""Its base classes are run as they are, with threads for the other processes, which would have kernels of their own."""
 
 EXCLUDED: dict[str, str] = {
     "*.SocketServerTest.test_ForkingUnix*": "a forked process has its own copy of the kernel, not the same sockets",
     "*.StreamTests.test_open_unix_connection_no_loop_ssl": "ssl.SSLSocket wraps host descriptors only",
+    "*.TestConnection.test_spawn_close": "a thread has no copies of the descriptors that its starter closes",
+    "*.TestConnection.test_large_fd_transfer": "os.dup2 can't give a virtual descriptor a number of the host's",
     "*.TestEPoll.test_fromfd": "our epoll has no descriptor of the host's to be made from",
 }
 """By pattern of the test's name, module and all: why it can't apply."""
@@ -53,6 +62,34 @@ def tests(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
+class Process(dummy.Process):
+    """A thread that says that it is a process."""
+
+    pid = property(lambda self: os.getpid())
+
+
+class Threaded:
+    """What the base classes of the tests of multiprocessing need."""
+
+    TYPE = "processes"
+    Process = Process
+    Pipe = staticmethod(multiprocessing.Pipe)
+    connection = multiprocessing.connection
+
+
+def loaded(name: str) -> unittest.TestSuite:
+    """The tests of a module."""
+    module = importlib.import_module(name)
+    if name != THREADED:
+        return unittest.defaultTestLoader.loadTestsFromModule(module)
+    found = unittest.TestSuite()
+    for kind in SUITES[name]:
+        base = getattr(module, f"_{kind}")
+        threaded = type(kind, (base, Threaded, unittest.TestCase), {"__module__": name})
+        found.addTest(unittest.defaultTestLoader.loadTestsFromTestCase(threaded))
+    return found
+
+
 def reason(name: str) -> str | None:
     return next((why for pattern, why in EXCLUDED.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
@@ -61,8 +98,7 @@ def chosen(suites: list[str]) -> unittest.TestSuite:
     """The tests of these modules that apply."""
     found = unittest.TestSuite()
     for name in suites:
-        module = importlib.import_module(name)
-        for test in tests(unittest.defaultTestLoader.loadTestsFromModule(module)):
+        for test in tests(loaded(name)):
             if any(fnmatch.fnmatchcase(type(test).__name__, pattern) for pattern in SUITES[name]):
                 why = reason(test.id())
                 if why is None:
@@ -83,6 +119,9 @@ def main() -> int:
         if arguments.pattern:
             suite = unittest.TestSuite(test for test in tests(suite) if fnmatch.fnmatch(test.id(), arguments.pattern))
         result = unittest.TextTestRunner(verbosity=2 if arguments.verbose else 1).run(suite)
+        for skipped, why in result.skipped:
+            print(f"skipped: {skipped.id()}: {why}")
+        print(f"run: {result.testsRun - len(result.skipped)}")
     return 0 if result.wasSuccessful() else 1
 
 

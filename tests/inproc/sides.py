@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
+from socket import socket as Socket
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,6 @@ class Side(SimpleNamespace):
     select: ModuleType
     directory: Path
 
-    def pair(self, *arguments: Any) -> tuple[socket.socket, socket.socket]:
+    def pair(self, *arguments: Any) -> tuple[Socket, Socket]:
         one, two = self.socket.socketpair(*arguments)
         return one, two

@@ -119,6 +119,53 @@ def test_in_process_without_posix() -> None:
     assert "fcntl" not in run(PROGRAM)
 
 
+ASYNCIO = """
+hide()
+import asyncio
+import afunix
+from afunix import asyncio as unix
+
+async def main():
+    async def serve(channel):
+        async with channel:
+            async for message in channel:
+                await channel.send(message.data.upper(), message.fds, address=message.address)
+                message.close()
+
+    async def lines(reader, writer):
+        writer.write(b"%d " % writer.peer.uid + await reader.readline())
+        writer.close()
+
+    async with await unix.start_channel_server(serve, "/tmp/s") as server, await unix.open_channel("/tmp/s") as channel:
+        reading, writing = os.pipe()
+        await channel.send_fds(b"record", [writing])
+        await channel.send(b"")
+        data, (fd,), _, _ = await channel.recv_fds(1)
+        assert data == b"RECORD"
+        os.write(fd, b"x")
+        for number in (fd, writing): os.close(number)
+        assert os.read(reading, 2) == b"x"
+        os.close(reading)
+        assert (await channel.recv()).data == b""
+    async with await unix.start_unix_server(lines, b"\\0lines"):
+        reader, writer = await unix.open_unix_connection(b"\\0lines")
+        writer.write(b"line\\n")
+        assert await reader.read() == b"0 line\\n"
+        writer.close()
+        await writer.wait_closed()
+
+with afunix.patch() as kernel:
+    asyncio.run(main())
+    assert not kernel.main.core.descriptors.files
+print("done")
+"""
+
+
+def test_asyncio_without_posix() -> None:
+    """Streams and records with descriptors and credentials."""
+    assert run(ASYNCIO) == "done\n"
+
+
 def test_hidden_is_hidden() -> None:
     """What is said to be hidden can't be used."""
     assert (
@@ -144,7 +191,7 @@ class Hide:
     def pytest_collection(self):
         hide(functions=False)  # the tests themselves ask who they are
         assert not any(name.startswith("afunix") for name in sys.modules)
-status = pytest.main(plugins=[Hide()], args=["-q", "-p", "no:cacheprovider", *sys.argv[1:]])
+status = pytest.main(plugins=[Hide()], args=["-q", "-p", "no:cacheprovider", "-p", "no:afunix", *sys.argv[1:]])
 assert not status, status
 assert "afunix.core.kernel" in sys.modules
 """

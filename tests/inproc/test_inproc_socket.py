@@ -245,7 +245,7 @@ def test_messages(side: Side) -> None:
         with pytest.raises(OSError, match="Bad file descriptor"):
             one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", 99999))])
         with pytest.raises(TypeError):
-            one.sendmsg([b"x"], [(socket.SOL_SOCKET,)])
+            one.sendmsg([b"x"], [(socket.SOL_SOCKET,)])  # type: ignore[list-item]
 
 
 def test_options(side: Side) -> None:

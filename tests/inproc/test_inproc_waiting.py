@@ -59,7 +59,12 @@ def test_interrupt_leaves_nothing(pair: tuple[socket, socket], timeout: float | 
         assert not core.writable.waiters
         assert not core.peer_space.waiters
     done = threading.Event()
-    threading.Thread(target=lambda: (two.send(b"x"), done.set())).start()
+
+    def send() -> None:
+        two.send(b"x")
+        done.set()
+
+    threading.Thread(target=send).start()
     assert done.wait(10), "another thread gets the lock"
     assert one.recv(10) == b"x"
 

@@ -90,8 +90,10 @@ class Program:
     def realtime(self) -> float:
         return 1.5
 
-    def process_exists(self, pid: int) -> bool:
-        return pid == 77
+    numbers = None
+
+    def find_pid(self, number: int) -> int:
+        return number if number == 77 else 0
 
     def lookup(self, path: bytes) -> Hashable:
         raise SyscallError(Errno.ENOENT)

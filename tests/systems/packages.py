@@ -19,7 +19,7 @@ def declared(file: Path, name: str) -> tuple[str, ...]:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return tuple(ast.literal_eval(statement.value))
+                return tuple(str(node.value) for node in ast.walk(statement.value) if isinstance(node, ast.Constant))
     return ()
 
 

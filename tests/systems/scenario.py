@@ -77,13 +77,21 @@ def script(*parts: str) -> str:
     return "\n".join((f". {shlex.quote(str(PRELUDE))}", *parts, ""))
 
 
-def placements(scenarios: Sequence[Scenario]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Parametrises a test by scenario and world, with the limits that a scenario sets."""
+def placements(
+    scenarios: Sequence[Scenario], *, everywhere: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Parametrises a test by scenario and world, with the limits that a scenario sets.
+
+    Except for some systems (`everywhere`) only what runs wholly inside is quick enough to be run each time; the other
+    worlds are `long`.
+    """
     params = []
     for scenario in scenarios:
         # This run, perhaps the native one, the version, and the end of what does not end by itself.
         marks = [pytest.mark.timeout(2 * scenario.timeout + 60)]
         if scenario.long:
             marks.append(pytest.mark.long)
-        params += [pytest.param(scenario, world, marks=marks, id=f"{scenario}-{world}") for world in scenario.worlds]
+        for world in scenario.worlds:
+            seldom = [] if everywhere or world == PRIVATE or scenario.long else [pytest.mark.long]
+            params.append(pytest.param(scenario, world, marks=[*marks, *seldom], id=f"{scenario}-{world}"))
     return pytest.mark.parametrize(("scenario", "world"), params)

@@ -19,14 +19,23 @@ import pytest
 from .scenario import Scenario, placements
 
 SYSTEM = "Language runtimes"
-VERSION = "sed -n 's/^PRETTY_NAME=\"\\(.*\\)\"/\\1/p' /etc/os-release; gcc --version && node --version && ruby --version"
+VERSION = (
+    "sed -n 's/^PRETTY_NAME=\"\\(.*\\)\"/\\1/p' /etc/os-release; gcc --version && node --version && ruby --version"
+)
 PACKAGES = (
     *("gcc", "g++", "libc6-dev", "libasio-dev", "python3", "nodejs", "perl", "php-cli", "ruby", "lua5.4", "lua-socket"),
     *("erlang-base", "netcat-openbsd"),
 )
 LONG_PACKAGES = (
     *("pypy3", "pypy3-lib-testsuite", "golang-go", "golang-src", "openjdk-17-jdk-headless", "rustc", "ocaml-nox"),
-    *("mono-mcs", "cargo", "librust-tokio-dev"),
+    *(
+        "mono-mcs",
+        "cargo",
+        "librust-tokio-dev",
+        "librust-tokio-test-dev",
+        "librust-futures-dev",
+        "librust-tempfile-dev",
+    ),
 )
 
 SOURCES = Path(__file__).parent / "programs" / "echo"
@@ -115,7 +124,7 @@ LANGUAGES = [
     ),
     Language(
         name="Go, a static binary",
-        build=f"CGO_ENABLED=0 GO111MODULE=off GOCACHE=$BUILT/.cache go build -o $BUILT/go {SOURCES}/echo.go",
+        build=f"CGO_ENABLED=0 GO111MODULE=off GOCACHE=$BUILT/.go go build -o $BUILT/go {SOURCES}/echo.go",
         program=f"{BUILT}/go",
         shows=[FILE, "^datagram: a datagram from other$", "^packet: a record$", "^unlinked: true$"],
         long=True,
@@ -138,7 +147,7 @@ LANGUAGES = [
     ),
     Language(
         name="OCaml",
-        build=f"cp {SOURCES}/echo.ml $BUILT && cd $BUILT && ocamlopt -I +threads unix.cmxa threads.cmxa -o ocaml echo.ml",
+        build=f"cd $BUILT && cp {SOURCES}/echo.ml . && ocamlopt -I +threads unix.cmxa threads.cmxa -o ocaml echo.ml",
         program=f"{BUILT}/ocaml",
         shows=["^pair: a datagram$", "^ready: 0$"],
         long=True,
@@ -151,7 +160,94 @@ LANGUAGES = [
         long=True,
     ),
 ]
-SCENARIOS = {language.scenario.name: language for language in LANGUAGES}
+PYTHON_SUITE = r"""
+    suite() {{
+        {python} -m test -v "$@" >suite.log 2>&1 || echo "status $?"
+        # What is logged meanwhile may stand between a name and its result: the failures have lines of their own.
+        sed -nE -e 's/^(test[^ ]* \([^)]*\)).*/\1/p' -e 's/^(Ran [0-9]+ tests).*/\1/p' suite.log
+        grep -E '^(FAIL|ERROR|Tests result): ' suite.log
+    }}
+    suite test_asyncio -m '*nix*' -m '*Unix*' -m '*UNIX*'
+    suite -u network test_socketserver
+    {more}
+"""
+CPYTHON_SUITE = Scenario(
+    name="CPython's own tests of Unix sockets",
+    steps=PYTHON_SUITE.format(
+        python="/usr/bin/python3",
+        more="suite test_socket -m '*Unix*' -m '*SCMRights*' -m BasicSocketPairTest -m TestLinuxAbstractNamespace",
+    ),
+    shows=["^Tests result: SUCCESS$", "^testFDPassSimple", "^test_.*Unix"],
+    in_any_order=True,
+    timeout=60,
+)
+PYPY_SUITE = Scenario(
+    name="PyPy's own tests of Unix sockets",
+    steps=PYTHON_SUITE.format(python="pypy3", more=""),  # its test_socket wants a C source that isn't packaged
+    shows=["^Tests result: SUCCESS$", "^test_.*Unix"],
+    in_any_order=True,
+    timeout=120,
+    long=True,
+)
+GO_SUITE = Scenario(
+    name="Go's own tests of net",
+    steps=rf"""
+        cd /usr/share/go-*/src/net
+        {BUILT}/net.test -test.v -test.short >"$DIR/suite.log" 2>&1 || echo "status $?"
+        sed -nE 's/^ *--- ([A-Z]+: [^ ]+).*/\1/p' "$DIR/suite.log"
+    """,
+    shows=["^PASS: TestUnixConnReadMsgUnixSCMRights|^PASS: TestUnixgram", "^PASS: TestSplice/unix-to-tcp/simple"],
+    in_any_order=True,
+    timeout=120,
+    long=True,
+)
+TOKIO_SUITE = Scenario(
+    name="tokio's own tests of Unix sockets",
+    steps=rf"""
+        for suite in {BUILT}/tokio/target/debug/deps/uds_*-*; do
+            [[ -x $suite && $suite != *.d ]] || continue
+            "$suite" 2>&1 | sed -nE 's/^(test [^ ]+ \.\.\. .*)/\1/p; s/^test result: (.*); finished.*/\1/p'
+        done
+    """,
+    shows=["^test accept_read_write ... ok", "^ok. 10 passed"],
+    in_any_order=True,
+    timeout=120,  # with what the build takes
+    long=True,
+)
+TOKIO_BUILD = r"""
+    crates=/usr/share/cargo/registry
+    mkdir -p $BUILT/tokio/{src,tests,.cargo} && cd $BUILT/tokio
+    cp $crates/tokio-1.*/tests/uds_*.rs tests && touch src/lib.rs
+    cat >.cargo/config.toml <<END
+[source.crates-io]
+replace-with = "debian"
+[source.debian]
+directory = "$crates"
+END
+    cat >Cargo.toml <<'END'
+[package]
+name = "uds"
+version = "0.0.0"
+edition = "2018"
+[features]
+default = ["full"]
+full = []
+[dev-dependencies]
+tokio = { version = "1", features = ["full"] }
+tokio-test = "*"
+futures = "*"
+tempfile = "*"
+libc = "*"
+END
+    cargo test --offline --no-run
+"""
+SUITES = [CPYTHON_SUITE, PYPY_SUITE, GO_SUITE, TOKIO_SUITE]
+BUILDS = {
+    **{language.scenario.name: language.build for language in LANGUAGES},
+    GO_SUITE.name: "cd /usr/share/go-*/src/net; GOPROXY=off GOCACHE=$BUILT/.go go test -vet=off -c -o $BUILT/net.test",
+    TOKIO_SUITE.name: TOKIO_BUILD,
+}
+BUILD_TIMEOUT = 300  # seconds
 
 
 @pytest.fixture(scope="session")
@@ -165,25 +261,26 @@ def builds() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def built(scenario: Scenario, builds: dict[str, str]) -> None:
     """The program of a scenario, built natively."""
-    language = SCENARIOS.get(scenario.name)
-    if language is None or not language.build:
-        return
-    if language.name not in builds:
+    name = scenario.name
+    build = BUILDS.get(name)
+    if build and name not in builds:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(BUILT), "BUILT": str(BUILT)}
+        command = ["bash", "-euc", f"mkdir -p $BUILT/java; {build}"]
         ran = subprocess.run(
-            ["bash", "-euc", f"mkdir -p $BUILT/java; {language.build}"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
+            command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False
         )
-        builds[language.name] = "" if ran.returncode == 0 else ran.stdout + ran.stderr
-    if builds[language.name]:
-        pytest.fail(f"{language.name} is not built:\n{builds[language.name]}", pytrace=False)
+        builds[name] = "" if ran.returncode == 0 else ran.stdout + ran.stderr
+    if builds.get(name):
+        pytest.fail(f"{name} is not built:\n{builds[name]}", pytrace=False)
 
 
 @pytest.mark.usefixtures("built")
-@placements([language.scenario for language in LANGUAGES])
+@placements([*(language.scenario for language in LANGUAGES), *SUITES])
 def test_same_as_native(scenario: Scenario, world: str, same_as_native: Callable[[Scenario, str], None]) -> None:
     same_as_native(scenario, world)
+
+
+def test_nothing_on_the_host(nothing_on_the_host: Callable[[Scenario, Sequence[str]], None]) -> None:
+    nothing_on_the_host(
+        LANGUAGES[2].scenario, ["bind", "listen", "connect", "accept4", "sendmsg", "recvmsg", "socketpair"]
+    )

@@ -9,7 +9,7 @@ from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario, p
 
 SYSTEM = "systemd"
 VERSION = "systemctl --version | sed -n '1s/.*(\\(.*\\)).*/\\1/p'"
-PACKAGES = ("systemd", "systemd-sysv", "systemd-tests", "dbus", "dbus-daemon", "dbus-bin", "libpam-systemd", "python3")
+PACKAGES = ("systemd", "systemd-tests", "dbus", "dbus-daemon", "libpam-systemd", "libnss-systemd", "python3")
 
 PROGRAMS = Path(__file__).parent / "programs"
 

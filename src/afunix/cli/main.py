@@ -1,4 +1,4 @@
-"""The command line: `afunix run …`."""
+"""The command line: `afunix run …`, `afunix conform …`, `afunix differ …`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import afunix
-from afunix.cli import run
+from afunix.cli import conform, differ, run
 
 __all__ = ["main"]
 
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"afunix {afunix.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     run.add_parser(commands)
+    conform.add_parser(commands)
+    differ.add_parser(commands)
     options = parser.parse_args(argv)
     result: int = options.run(options)
     return result

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from afunix.abi.constants import (
+    MAX_RW_COUNT,
+    MSG_CMSG_COMPAT,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
 )
@@ -18,12 +20,12 @@ from afunix.conformance import core_files, core_paths, core_ready
 from afunix.conformance.core_files import Args, ensure_room
 from afunix.core.errors import Unmodelled
 from afunix.core.process import Process
-from afunix.syscalls.call import Outcome, signed
+from afunix.syscalls.call import Outcome, address_check, signed
 
 if TYPE_CHECKING:
     from afunix.conformance.core_machine import CoreTask
 
-__all__ = ["after", "call", "check_accept"]
+__all__ = ["after", "call", "check_accept", "check_first"]
 
 Native = Callable[["CoreTask", Args], Outcome]
 
@@ -33,6 +35,8 @@ def call(task: CoreTask, name: str, args: Args) -> Outcome:
     if (native := CALLS.get(name)) is not None:
         return native(task, args)
     if name in NOT_ON_FILES:
+        if name == "accept4":
+            check_accept(task.process, name, args)
         raise SyscallError(Errno.ENOTSOCK)
     raise Unmodelled(f"{name} on the bare core")
 
@@ -40,6 +44,17 @@ def call(task: CoreTask, name: str, args: Args) -> Outcome:
 def after(task: CoreTask, name: str, args: Args) -> Outcome:
     """The rest of a socket call that its handler leaves to the descriptor layer."""
     return core_files.fcntl(task, args) if name == "fcntl" else 0
+
+
+def check_first(name: str, args: Args) -> None:
+    """What a call looks at before its descriptor: EFAULT, EINVAL."""
+    if name in ("sendto", "recvfrom"):
+        address_check(args[1], min(args[2], MAX_RW_COUNT))
+    elif name in FLAGS_AT and signed(args[FLAGS_AT[name]]) & MSG_CMSG_COMPAT:
+        raise SyscallError(Errno.EINVAL)
+
+
+FLAGS_AT: Final = {"sendmsg": 2, "recvmsg": 2, "sendmmsg": 3, "recvmmsg": 3}
 
 
 def check_accept(process: Process, name: str, args: Args) -> None:

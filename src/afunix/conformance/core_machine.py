@@ -118,17 +118,19 @@ class CoreTask:
 
     def _at(self, address: int, size: int) -> int:
         at = address - BASE
-        if at < 0 or at + size > ARENA_SIZE:
+        if size and (at < 0 or at + size > ARENA_SIZE):
             raise SyscallError(Errno.EFAULT)
         return at
 
     def read(self, address: int, size: int) -> bytes:
         """See `Task` and `Memory`."""
         at = self._at(address, size)
-        return self.arena[at : at + size]
+        return self.arena[at : at + size] if size else b""
 
     def write(self, address: int, data: bytes) -> None:
         """See `Task` and `Memory`."""
+        if not data:
+            return
         at = self._at(address, len(data))
         self.arena[at : at + len(data)] = data
 
@@ -222,8 +224,7 @@ class CoreCall:
         raise NotImplementedError
 
     def install_pidfd(self, pid: int) -> int:
-        """See `Call`."""
-        self.task.machine.table.get(pid)
+        """See `Call`. The process may have ended by now, which since Linux 6.16 makes no difference."""
         return self.task.process.descriptors.install(core_files.Pidfd(pid), cloexec=True)
 
     def install_inode(self, sock: Socket) -> int:
@@ -269,6 +270,7 @@ class CoreStarted:
         if (make := MAKING.get(name)) is not None and args[0] == AF_UNIX:
             return make(CoreCall(task, args))
         if (handler := HANDLERS.get(name)) is not None:
+            core_calls.check_first(name, args)
             file = task.process.descriptors.get(signed(args[0]))
             if isinstance(file, Socket):
                 if name in ("accept", "accept4"):

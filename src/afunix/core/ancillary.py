@@ -7,7 +7,7 @@ call that fails or is taken back has lost none, and of those that did not fit, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,7 +30,7 @@ from afunix.abi.constants import (
     SOL_SOCKET,
 )
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.message import cmsg_len, iter_control, put_cmsg, rights_room
+from afunix.abi.message import ControlMessage, cmsg_len, iter_control, put_cmsg, rights_room
 from afunix.abi.structs import INT, TIMESPEC, TIMEVAL, UCRED, pack_ucred, unpack_ucred
 from afunix.core.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, NOBODY, Ucred
 from afunix.core.errors import Unmodelled
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from afunix.core.message import Received
     from afunix.core.socket import Socket
 
-__all__ = ["BadControl", "Control", "deliver", "parse"]
+__all__ = ["BadControl", "Control", "deliver", "parse", "parse_items"]
 
 END_OF_FILE: Final = pack_ucred(0, 0, 0)
 """SCM_CREDENTIALS at the end of a stream: the cookie that no message has filled (unix_stream_read_generic)."""
@@ -92,10 +92,15 @@ def parse(raw: bytes, caller: Caller, sock: Socket) -> Control:
     Left to others: EBADF for a descriptor that is not open, EINVAL for one of io_uring (whoever knows the table);
     EPERM from a receiver without SO_PASSRIGHTS (the send operation, once it knows the receiver: SCM-8).
     """
+    return parse_items(iter_control(raw), caller, sock)
+
+
+def parse_items(items: Iterable[ControlMessage], caller: Caller, sock: Socket) -> Control:
+    """`parse` for who has the control messages one by one: level, type, data."""
     fds: list[int] = []
     creds: Ucred | None = None
     try:
-        for level, kind, data in iter_control(raw):
+        for level, kind, data in items:
             if level != SOL_SOCKET:
                 continue
             if kind == SCM_RIGHTS:
@@ -117,16 +122,20 @@ def _check_creds(data: bytes, caller: Caller) -> Ucred:
     if len(data) != UCRED.size:
         raise SyscallError(Errno.EINVAL)
     pid, uid, gid = unpack_ucred(data)
+    numbers = caller.numbers
+    if numbers is not None:
+        uid, gid = numbers.uid(uid), numbers.gid(gid)
     if uid == -1 or gid == -1:
         raise SyscallError(Errno.EINVAL)
     own = caller.credentials
+    pid = own.pid if pid == own.pid and numbers is None else caller.find_pid(pid) if pid > 0 else 0
     if not (
         (pid == own.pid or own.capable(CAP_SYS_ADMIN))
         and (uid in (own.uid, own.euid, own.suid) or own.capable(CAP_SETUID))
         and (gid in (own.gid, own.egid, own.sgid) or own.capable(CAP_SETGID))
     ):
         raise SyscallError(Errno.EPERM)
-    if pid <= 0 or not caller.process_exists(pid):
+    if not pid:
         raise SyscallError(Errno.ESRCH)
     return Ucred(pid, uid, gid)
 
@@ -138,14 +147,14 @@ def deliver(
     flags: int,
     install: Callable[[File, bool], int],
     pidfd: Callable[[int], int] | None = None,
-    realtime: Callable[[], float] | None = None,
+    caller: Caller | None = None,
 ) -> tuple[bytes, int]:
     """The control messages of what was received, at most control_length bytes, and the bits they add to msg_flags.
 
     control_length is None where msg_control is NULL. flags are those of the call. install(file, cloexec) gives the
-    program a new descriptor with a reference of its own, pidfd(pid) a pidfd; realtime() is the time in seconds of
-    messages that came before SO_TIMESTAMP was set. A SyscallError of install (EMFILE) ends the descriptors there, one
-    of pidfd shows as a negative errno in SCM_PIDFD; neither reaches the caller.
+    program a new descriptor with a reference of its own, pidfd(pid) a pidfd; the caller tells how its namespaces number
+    the sender, and the time of messages that came before SO_TIMESTAMP was set. A SyscallError of install (EMFILE) ends
+    the descriptors there, one of pidfd shows as a negative errno in SCM_PIDFD; neither reaches the caller.
 
     In order (SCM-7): timestamps, SCM_CREDENTIALS, SCM_RIGHTS, SCM_PIDFD, SCM_INQ; SCM_SECURITY needs a security
     module. What does not fit is cut or left out with MSG_CTRUNC, as put_cmsg and scm_detach_fds do it (SCM-3).
@@ -163,35 +172,37 @@ def deliver(
     control = bytearray()
     whole = True
     if timestamp:
-        whole = _put_timestamps(control, control_length, sock, received.timestamp, realtime)
+        whole = _put_timestamps(control, control_length, sock, received.timestamp, caller)
     if sock.passcred:
-        whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_CREDENTIALS, _shown(received))
+        whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_CREDENTIALS, _shown(received, caller))
     if files:
         whole &= _put_rights(control, control_length, files, bool(extra), install)
     if sock.passpidfd:
         whole &= _put_pidfd(control, control_length, received.creds, pidfd)
     if sock.inq:
-        unread = INT.pack(sum(map(len, sock.queue)))
+        unread = INT.pack(sock.unread)
         whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_INQ, unread)
     return bytes(control), extra if whole else extra | MSG_CTRUNC
 
 
-def _shown(received: Received) -> bytes:
+def _shown(received: Received, caller: Caller | None) -> bytes:
     """What SCM_CREDENTIALS tells of the sender (SCM-5)."""
     if received.name is None:
         return END_OF_FILE
-    creds = received.creds or NOBODY
+    creds = received.creds
+    if creds is None:
+        creds = NOBODY
+    elif caller is not None and caller.numbers is not None:
+        creds = caller.numbers.shown(creds)
     return pack_ucred(creds.pid, creds.uid, creds.gid)
 
 
-def _put_timestamps(
-    control: bytearray, size: int, sock: Socket, at: float, realtime: Callable[[], float] | None
-) -> bool:
+def _put_timestamps(control: bytearray, size: int, sock: Socket, at: float, caller: Caller | None) -> bool:
     """__sock_recv_timestamp (OPT-3): the form set last, and with SO_TIMESTAMPING also its own."""
     if not at:
-        if realtime is None:
+        if caller is None:
             raise Unmodelled("the time of a message that came before SO_TIMESTAMP was set")
-        at = realtime()
+        at = caller.realtime()
     form = timestamp_form(sock)
     kind, layout, fractions = _FORM[form]
     seconds = int(at)

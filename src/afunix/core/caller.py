@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from afunix.core.credentials import Credentials
+from afunix.core.credentials import Credentials, Ucred
 
-__all__ = ["BoundInode", "Caller"]
+__all__ = ["BoundInode", "Caller", "Numbers"]
 
 
 class BoundInode(Protocol):
@@ -22,6 +22,23 @@ class BoundInode(Protocol):
 
     def close(self) -> None:
         """Drop the hold on the inode; its names stay."""
+
+
+class Numbers(Protocol):
+    """How the namespaces of a caller number processes, users and groups, where they are not the kernel's first ones."""
+
+    def shown(self, who: Ucred) -> Ucred:
+        """An identity as the caller reads it: pid 0 for a process out of its sight (pid_vnr), OVERFLOW_ID for an id
+        without a number there (from_kuid_munged)."""
+
+    def shown_groups(self, groups: Sequence[int]) -> Sequence[int]:
+        """Groups as the caller reads them."""
+
+    def uid(self, number: int) -> int:
+        """The user whom the caller means by a number; -1: nobody (make_kuid)."""
+
+    def gid(self, number: int) -> int:
+        """The group that the caller means by a number; -1: none."""
 
 
 class Caller(Protocol):
@@ -42,8 +59,12 @@ class Caller(Protocol):
     def realtime(self) -> float:
         """Seconds since the epoch, for SO_TIMESTAMP."""
 
-    def process_exists(self, pid: int) -> bool:
-        """Whether a process or thread has this number, in the caller's pid namespace (find_get_pid, SCM-4)."""
+    @property
+    def numbers(self) -> Numbers | None:
+        """How its namespaces number what `Ucred` has; None: in the same way."""
+
+    def find_pid(self, number: int) -> int:
+        """The process or thread with this number in the caller's pid namespace; 0: none (find_get_pid, SCM-4)."""
 
     def lookup(self, path: bytes) -> Hashable:
         """The key of the inode at a path, in the caller's root and working directory, following symbolic links.

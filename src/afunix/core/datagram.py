@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from afunix.core.caller import Caller
     from afunix.core.file import File
 
-__all__ = ["connect", "may_send", "receive", "receive_record", "send", "send_record", "send_to"]
+__all__ = [
+    "check_record", "connect", "may_send", "receive", "receive_record", "reserve", "reserve_record", "send",
+    "send_record", "send_to",
+]  # fmt: skip
 
 OVERHEAD = 32
 """What unix_dgram_sendmsg keeps of the send buffer when it checks a message's length (DGRAM-6)."""
@@ -106,23 +109,28 @@ def send(
     space. EPERM: the target is connected elsewhere, or refuses descriptors (SCM-8). ECONNREFUSED: the target died;
     the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
     """
+    block = reserve(sock, len(data), flags)
+    if block is not None:
+        return block
+    other = sock.peer if address is None else sock.kernel.names.find(caller, address, sock.type)
+    if other is None:
+        raise SyscallError(Errno.ENOTCONN)
+    return send_to(sock, caller, data, other, files, creds)
+
+
+def reserve(sock: Socket, size: int, flags: int, address: bytes | None = None) -> WouldBlock | None:
+    """What comes before the data are looked at: flags, size, and room in the own send buffer. Errors as for `send`."""
     if flags & MSG_OOB:
         raise SyscallError(Errno.EOPNOTSUPP)
-    kernel = sock.kernel
     if sock.wants_credentials and sock.address is None:
-        kernel.names.autobind(sock)
-    if len(data) > sock.sndbuf - OVERHEAD:
+        sock.kernel.names.autobind(sock)
+    if size > sock.sndbuf - OVERHEAD:
         raise SyscallError(Errno.EMSGSIZE)
     # sock_alloc_send_pskb looks for a pending error and at SHUT_WR before it looks for space.
     sock.take_error()
     if sock.shut & SEND_SHUTDOWN:
         raise BrokenPipe(signal=False)
-    if sock.wmem >= sock.sndbuf:
-        return sock.wait_writable
-    other = sock.peer if address is None else kernel.names.find(caller, address, sock.type)
-    if other is None:
-        raise SyscallError(Errno.ENOTCONN)
-    return send_to(sock, caller, data, other, files, creds)
+    return sock.wait_writable if sock.wmem >= sock.sndbuf else None
 
 
 def send_to(
@@ -174,11 +182,22 @@ def send_record(
     address: bytes | None = None,
     start: int = 0,
 ) -> Sent | WouldBlock:
-    """SEQPACKET's send: the pending error first (DATA-5), ENOTCONN, and an address is ignored (DATA-1)."""
+    """SEQPACKET's send: an address is ignored (DATA-1). See `check_record`."""
+    check_record(sock)
+    return send(sock, caller, data, flags & ~MSG_NOSIGNAL, files, creds)
+
+
+def check_record(sock: Socket) -> None:
+    """What SEQPACKET's send begins with, before control messages and data: the pending error (DATA-5), ENOTCONN."""
     sock.take_error()
     if sock.state != ESTABLISHED:
         raise SyscallError(Errno.ENOTCONN)
-    return send(sock, caller, data, flags & ~MSG_NOSIGNAL, files, creds)
+
+
+def reserve_record(sock: Socket, size: int, flags: int, address: bytes | None = None) -> WouldBlock | None:
+    """`reserve` of SEQPACKET."""
+    check_record(sock)
+    return reserve(sock, size, flags)
 
 
 def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
@@ -195,7 +214,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     if peek and sock.peek_off >= 0:
         # Peeking with an offset walks over the queue as over one stretch of bytes (__skb_try_recv_from_queue).
         skip = sock.peek_off
-        while index < len(queue) and skip >= len(queue[index].data) and skip:
+        while index < len(queue) and skip >= len(queue[index].data) and (skip or queue[index].peeked):
             skip -= len(queue[index].data)
             index += 1
     if index >= len(queue):
@@ -204,6 +223,8 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     kernel = sock.kernel
     if not peek:
         queue.popleft()
+    elif not message.data:
+        message.peeked = True
     data = bytes(message.data)
     length = len(data) - skip
     if length > size:

@@ -29,6 +29,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core import polling
 from afunix.core.blocking import deadline
 from afunix.core.file import File
+from afunix.core.polling import READING, WRITING
 from afunix.core.wait import WaitQueue, Wakeups, WouldBlock
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ PRIVATE_BITS: Final = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
 EXCLUSIVE_OK_BITS: Final = (
     EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
 )
+ONE_REPORT: Final = EPOLLONESHOT | EPOLLET
+"""Modes in which an event is not reported again by itself."""
 EP_MAX_NESTS: Final = 4
 """Epolls that may watch each other in a row."""
 
@@ -47,7 +50,7 @@ EP_MAX_NESTS: Final = 4
 class Item:
     """One file that an epoll watches under a descriptor (`struct epitem`)."""
 
-    __slots__ = ("data", "epoll", "events", "fd", "file", "queues")
+    __slots__ = ("data", "epoll", "events", "fd", "file", "poll", "queues")
 
     def __init__(self, epoll: Epoll, fd: int, file: File, events: int, data: object) -> None:
         self.epoll = epoll
@@ -55,6 +58,7 @@ class Item:
         self.file = file
         self.events = events
         self.data = data
+        self.poll = polling.poller(file)
         self.queues = polling.queues(file)
 
     def enter(self) -> None:
@@ -73,24 +77,16 @@ class Item:
         self.epoll.forget(self)
 
     def read_woken(self) -> bool:
-        """The reading queue was woken."""
+        """The reading queue was woken (ep_poll_callback): whether this one takes a wake-up for one waiter only."""
         events = self.events
         # Who waits for the end only is woken with the readers.
-        return self._woken(bool(events & polling.READING) or not events & polling.WRITING)
+        if (events & READING or not events & WRITING) and events & ~PRIVATE_BITS:
+            return self.epoll.note(self)
+        return False  # or disarmed by EPOLLONESHOT
 
     def write_woken(self) -> bool:
         """The writing queue was woken."""
-        return self._woken(bool(self.events & polling.WRITING))
-
-    def _woken(self, asked_for: bool) -> bool:
-        """ep_poll_callback; whether this one takes a wake-up that is for one waiter only."""
-        epoll = self.epoll
-        if not asked_for or not self.events & ~PRIVATE_BITS:
-            return False  # or disarmed by EPOLLONESHOT
-        epoll.ready[self] = None
-        waited_for = bool(epoll.readable.waiters)
-        epoll.wakeups.wake(epoll.readable)
-        return waited_for
+        return self.epoll.note(self) if self.events & WRITING and self.events & ~PRIVATE_BITS else False
 
 
 class Epoll(File):
@@ -164,6 +160,15 @@ class Epoll(File):
         self.ready.pop(item, None)
         item.file.watchers = tuple(other for other in item.file.watchers if other is not item)
 
+    def note(self, item: Item) -> bool:
+        """An item may be ready; whether somebody waits for one."""
+        self.ready[item] = None
+        readable = self.readable
+        if not readable.waiters:
+            return False
+        self.wakeups.pending[readable] = None
+        return True
+
     def wait_nowait(self, maxevents: int) -> list[tuple[int, object]] | WouldBlock:
         """Up to maxevents pairs of events and data (ep_send_events). EINVAL: maxevents below 1."""
         if maxevents <= 0:
@@ -175,15 +180,16 @@ class Epoll(File):
         for item in list(ready):
             if len(events) >= maxevents:
                 break
+            wanted = item.events
             del ready[item]
-            bits = polling.mask(item.file) & item.events
+            bits = item.poll() & wanted
             if not bits:
                 continue
             events.append((bits, item.data))
-            if item.events & EPOLLONESHOT:
-                item.events &= PRIVATE_BITS
-            elif not item.events & EPOLLET:
+            if not wanted & ONE_REPORT:
                 ready[item] = None
+            elif wanted & EPOLLONESHOT:
+                item.events = wanted & PRIVATE_BITS
         return events or self.wait_readable
 
     def poll(self) -> int:

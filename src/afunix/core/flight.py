@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from afunix.core import collector
 from afunix.core.file import File
-
-if TYPE_CHECKING:
-    from afunix.core.socket import Socket
+from afunix.core.socket import Socket
 
 __all__ = ["Flight"]
 
@@ -24,12 +21,14 @@ class Flight:
 
     def count(self, files: Sequence[File], change: int) -> None:
         """Descriptors went into a message (+1) or out of it (-1)."""
-        for sock in _sockets(files):
-            left = self.sockets.get(sock, 0) + change
-            if left:
-                self.sockets[sock] = left
-            else:
-                self.sockets.pop(sock, None)
+        sockets = self.sockets
+        for file in files:
+            if isinstance(file, Socket):
+                left = sockets.get(file, 0) + change
+                if left:
+                    sockets[file] = left
+                else:
+                    sockets.pop(file, None)
 
     def garbage(self) -> list[Socket]:
         """The sockets whose queues are to be thrown away; of a listener, those of its connections not yet accepted."""
@@ -58,6 +57,4 @@ class Flight:
 
 
 def _sockets(files: Sequence[File]) -> Iterator[Socket]:
-    from afunix.core.socket import Socket  # noqa: PLC0415 - sockets are made by the kernel that holds this
-
     return (file for file in files if isinstance(file, Socket))

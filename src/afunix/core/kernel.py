@@ -59,7 +59,7 @@ class Kernel:
         self.inflight: dict[int, int] = {}
         self.flight = Flight()
         self.sockets_made = 0
-        # A message that was read and can be used again (see `stream.take`).
+        # A message that was read and can be used again (see `stream_quick.take`).
         self.spare: list[Message] = []
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
         self.net_cookies: dict[Hashable, int] = {}

@@ -23,11 +23,13 @@ class Message:
     address is the message's source. files: the descriptors in flight, owned by the message. creds: None where
     neither side had asked for credentials (SCM-5). embryo: on a listener's queue, the connection not yet accepted.
     whole, offset: what was sent in several buffers, and where this one begins in it: `data` is a view of it then, so
-    that a long send copies nothing, and a read of all of it gets the sender's own bytes.
+    that a long send copies nothing, and a read of all of it gets the sender's own bytes. Where `data` is `whole`
+    itself the message stands for all those buffers, with their truesize, until one reads a part of it.
     """
 
     __slots__ = (
-        "consumed", "creds", "data", "embryo", "files", "offset", "owner", "timestamp", "truesize", "user", "whole",
+        "consumed", "creds", "data", "embryo", "files", "offset", "owner", "peeked", "timestamp", "truesize", "user",
+        "whole",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +52,8 @@ class Message:
         self.user = -1
         self.whole: bytes | None = None
         self.offset = 0
+        # A message without data that was peeked at: a peek with an offset goes past it (skb->peeked).
+        self.peeked = False
 
     def __len__(self) -> int:
         return len(self.data) - self.consumed
@@ -104,6 +108,8 @@ class Received:
         """Note that a message, which has left the queue, is thrown away unread."""
         files = message.files
         kernel = self.sock.kernel
+        if len(message):
+            self.sock.passed_over += 1
         if files:
             kernel.detach(message)
         kernel.uncharge(message)
@@ -147,6 +153,9 @@ class Received:
             popped[-1].files = self.files
         kernel = sock.kernel
         first = True
+        for message in dropped:
+            if len(message):
+                sock.passed_over -= 1
         for message in popped:
             if message in dropped:
                 message.files = dropped[message]

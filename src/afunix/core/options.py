@@ -117,7 +117,7 @@ def get(sock: Socket, caller: Caller, level: int, name: int, length: int) -> byt
     row = OPTIONS.get(name)
     if row is None or row.read is None:
         raise SyscallError(Errno.ENOPROTOOPT)
-    value = row.read(sock, name, length)
+    value = row.read(sock, caller, name, length)
     return value if isinstance(value, PidfdOf) else value[:length]
 
 
@@ -204,8 +204,8 @@ def _capable(caller: Caller, *capabilities: int) -> bool:
     return any(credentials.capable(capability) for capability in capabilities)
 
 
-Reader = Callable[[Socket, int, int], bytes | PidfdOf]
-"""(socket, option, length of the buffer): the whole value."""
+Reader = Callable[[Socket, "Caller", int, int], bytes | PidfdOf]
+"""(socket, caller, option, length of the buffer): the whole value."""
 Writer = Callable[[Socket, "Caller", int, bytes], None]
 
 
@@ -219,12 +219,18 @@ class Option(NamedTuple):
 # Options that are only stored, and flags that stand in a field of the socket.
 
 
-def _stored(sock: Socket, name: int, length: int) -> bytes:
+def _stored(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     return sock.options.get(name) or _INITIAL.get(name, _ZERO)
 
 
 def _store_flag(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
     sock.options[name] = _ONE if _number(value) else _ZERO
+
+
+def _set_select_err_queue(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
+    _store_flag(sock, caller, name, value)
+    # It is looked at by poll.
+    sock.kernel.changed[sock] = None
 
 
 def _store_int(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
@@ -248,12 +254,12 @@ _INITIAL: Final = {
 
 def _constant(number: int) -> Reader:
     value = INT.pack(number)
-    return lambda sock, name, length: value
+    return lambda sock, caller, name, length: value
 
 
 def _field(field: str) -> Reader:
     """Read an int or flag that stands in a field of the socket."""
-    return lambda sock, name, length: INT.pack(getattr(sock, field))
+    return lambda sock, caller, name, length: INT.pack(getattr(sock, field))
 
 
 def _flag(field: str) -> Option:
@@ -277,11 +283,11 @@ def _refuse(errno: Errno) -> Callable[..., NoReturn]:
 # What a socket is.
 
 
-def _accepts(sock: Socket, name: int, length: int) -> bytes:
+def _accepts(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     return _ONE if sock.state == LISTEN else _ZERO
 
 
-def _error(sock: Socket, name: int, length: int) -> bytes:
+def _error(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     """The pending error, which is gone then (DATA-3)."""
     error = sock.error
     if error is None:
@@ -291,18 +297,18 @@ def _error(sock: Socket, name: int, length: int) -> bytes:
     return INT.pack(error)
 
 
-def _cookie(sock: Socket, name: int, length: int) -> bytes:
+def _cookie(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     _require(length >= SIZE.size, Errno.EINVAL)
     return SIZE.pack(sock.number)
 
 
-def _net_cookie(sock: Socket, name: int, length: int) -> bytes:
+def _net_cookie(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     _require(length == SIZE.size, Errno.EINVAL)
     cookies = sock.kernel.net_cookies
     return SIZE.pack(cookies.setdefault(sock.net, len(cookies) + 1))
 
 
-def _meminfo(sock: Socket, name: int, length: int) -> bytes:
+def _meminfo(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     """sk_get_meminfo: unread messages are charged to their sender (DATA-9), so of its own only wmem is ever used."""
     return _MEMINFO.pack(0, sock.rcvbuf, sock.wmem, sock.sndbuf, 0, 0, 0, 0, 0)
 
@@ -310,28 +316,30 @@ def _meminfo(sock: Socket, name: int, length: int) -> bytes:
 # The peer (SCM-6).
 
 
-def _peer_cred(sock: Socket, name: int, length: int) -> bytes:
+def _peer_cred(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     peer = sock.peer_cred
+    if caller.numbers is not None:
+        peer = caller.numbers.shown(peer)
     return pack_ucred(peer.pid, peer.uid, peer.gid)
 
 
-def _peer_groups(sock: Socket, name: int, length: int) -> bytes:
+def _peer_groups(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     groups = sock.peer_groups
     if groups is None:
         raise SyscallError(Errno.ENODATA)
     needed = len(groups) * _UINT.size
     if length < needed:
         raise TooShort(needed)
-    return b"".join(map(_UINT.pack, groups))
+    return b"".join(map(_UINT.pack, groups if caller.numbers is None else caller.numbers.shown_groups(groups)))
 
 
-def _peer_pidfd(sock: Socket, name: int, length: int) -> PidfdOf:
+def _peer_pidfd(sock: Socket, caller: Caller, name: int, length: int) -> PidfdOf:
     if sock.peer_groups is None:
         raise SyscallError(Errno.ENODATA)
     return PidfdOf(sock.peer_cred.pid)
 
 
-def _peer_name(sock: Socket, name: int, length: int) -> bytes:
+def _peer_name(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     """SO_PEERNAME: getpeername that refuses a buffer longer than the address."""
     address = encode(sock.name(peer=True))
     _require(len(address) >= length, Errno.EINVAL)
@@ -395,8 +403,8 @@ def _set_inq(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
 # Time.
 
 
-def _timeout(sock: Socket, name: int, length: int) -> bytes:
-    return _stored(sock, _TIMEOUT[name][0], length)
+def _timeout(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
+    return _stored(sock, caller, _TIMEOUT[name][0], length)
 
 
 def _set_timeout(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
@@ -433,7 +441,7 @@ def _set_linger(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
         raise SyscallError(Errno.EINVAL)
     on, seconds = LINGER.unpack_from(value)
     if not on:
-        seconds = LINGER.unpack(_stored(sock, name, 0))[1]
+        seconds = LINGER.unpack(_stored(sock, caller, name, 0))[1]
     elif seconds < 0:
         longest = MAX_SCHEDULE_TIMEOUT // sock.kernel.limits.hz & UINT_MAX
         seconds = longest if longest <= INT_MAX else longest - (1 << 32)
@@ -468,7 +476,7 @@ def timestamping_flags(sock: Socket) -> int:
     return _number(sock.options.get(c.SO_TIMESTAMPING_OLD, _ZERO))
 
 
-def _timestamp(sock: Socket, name: int, length: int) -> bytes:
+def _timestamp(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     form, new = timestamp_form(sock)
     if name == c.SO_TIMESTAMP_NEW:
         # Linux tells it of either form.
@@ -485,7 +493,7 @@ def _set_timestamp(sock: Socket, caller: Caller, name: int, value: bytes) -> Non
         sock.timestamp = 0
 
 
-def _timestamping(sock: Socket, name: int, length: int) -> bytes:
+def _timestamping(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     if name == c.SO_TIMESTAMPING_NEW and c.SO_TIMESTAMP_NEW not in sock.options:
         return bytes(_TIMESTAMPING.size)
     return sock.options.get(c.SO_TIMESTAMPING_OLD) or bytes(_TIMESTAMPING.size)
@@ -530,7 +538,7 @@ def _set_index(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
     _bind_to_index(sock, caller, _number(value))
 
 
-def _device(sock: Socket, name: int, length: int) -> bytes:
+def _device(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     index = _bound_index(sock)
     if not index:
         return b""
@@ -556,13 +564,13 @@ def _set_busy_poll(sock: Socket, caller: Caller, name: int, value: bytes) -> Non
 
 def _set_busy_poll_budget(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
     number = _number(value)
-    _require(number <= _number(_stored(sock, name, 0)) or _capable(caller, CAP_NET_ADMIN), Errno.EPERM)
+    _require(number <= _number(_stored(sock, caller, name, 0)) or _capable(caller, CAP_NET_ADMIN), Errno.EPERM)
     _require(0 <= number < 1 << 16, Errno.EINVAL)
     _store_int(sock, caller, name, value)
 
 
-def _pacing_rate(sock: Socket, name: int, length: int) -> bytes:
-    rate = _stored(sock, name, length)
+def _pacing_rate(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
+    rate = _stored(sock, caller, name, length)
     return rate if length >= SIZE.size else _UINT.pack(min(SIZE.unpack(rate)[0], UINT_MAX))
 
 
@@ -615,7 +623,7 @@ def _detach_filter(sock: Socket, caller: Caller, name: int, value: bytes) -> Non
     raise SyscallError(Errno.ENOENT)
 
 
-def _filter(sock: Socket, name: int, length: int) -> bytes:
+def _filter(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     return b""
 
 
@@ -670,7 +678,7 @@ OPTIONS: Final[dict[int, Option]] = {
     c.SO_PEEK_OFF: Option(_field("peek_off"), _set_peek_off),
     c.SO_NOFCS: _FLAG,
     c.SO_LOCK_FILTER: Option(_stored, _lock_filter),
-    c.SO_SELECT_ERR_QUEUE: _FLAG,
+    c.SO_SELECT_ERR_QUEUE: Option(_stored, _set_select_err_queue),
     c.SO_BUSY_POLL: Option(_stored, _set_busy_poll),
     c.SO_MAX_PACING_RATE: Option(_pacing_rate, _set_pacing_rate),
     c.SO_BPF_EXTENSIONS: Option(_constant(SKF_AD_MAX), None),

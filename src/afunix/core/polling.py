@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from afunix.abi.constants import (
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from afunix.core.file import File
     from afunix.core.wait import WaitQueue
 
-__all__ = ["READING", "WRITING", "mask", "queues"]
+__all__ = ["READING", "WRITING", "mask", "poller", "queues"]
 
 READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND
 WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
@@ -45,6 +47,11 @@ def mask(file: File) -> int:
         raise SyscallError(Errno.EPERM)
     bits: int = poll()
     return bits
+
+
+def poller(file: File) -> Callable[[], int]:
+    """`mask` of this file, for who asks often."""
+    return partial(readiness.mask, file) if isinstance(file, Socket) else partial(mask, file)
 
 
 def queues(file: File) -> tuple[tuple[WaitQueue, int], ...]:

@@ -126,9 +126,11 @@ class Process:
         """Seconds since the epoch, on the table's clock."""
         return self.table.clock()
 
-    def process_exists(self, pid: int) -> bool:
-        """Whether the table has a process of this number."""
-        return pid in self.table.processes
+    numbers: Final = None
+
+    def find_pid(self, number: int) -> int:
+        """The process of this number in the table; 0: none."""
+        return number if number in self.table.processes else 0
 
     def lookup(self, path: bytes) -> Hashable:
         """The key of the socket inode at a path, as `Namespace.lookup`."""

@@ -18,7 +18,7 @@ from afunix.abi.constants import (
     SOCK_DGRAM,
     SOCK_STREAM,
 )
-from afunix.core.socket import CLOSED, LISTEN, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
+from afunix.core.socket import CLOSED, ESTABLISHED, LISTEN, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
 
 __all__ = ["mask", "writable"]
 
@@ -28,10 +28,14 @@ WRITABLE: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
 
 def mask(sock: Socket) -> int:
     """All poll bits that are set now."""
+    stream = sock.type == SOCK_STREAM
+    if stream and not sock.shut and sock.state == ESTABLISHED and sock.error is None and sock.oob is None:
+        bits = READABLE if sock.queue else 0
+        return bits | WRITABLE if (sock.wmem + 1) << 2 <= sock.sndbuf else bits
     bits = 0
     if sock.error is not None:
         bits |= EPOLLERR
-        if sock.type != SOCK_STREAM and any(sock.options.get(SO_SELECT_ERR_QUEUE, b"")):
+        if not stream and any(sock.options.get(SO_SELECT_ERR_QUEUE, b"")):
             bits |= EPOLLPRI
     shut = sock.shut
     if shut & RCV_SHUTDOWN:
@@ -40,7 +44,7 @@ def mask(sock: Socket) -> int:
         bits |= EPOLLHUP
     if sock.queue:
         bits |= READABLE
-    if sock.oob is not None and sock.type == SOCK_STREAM:
+    if sock.oob is not None and stream:
         bits |= EPOLLPRI
     if writable(sock):
         bits |= WRITABLE

@@ -18,7 +18,7 @@ from afunix.abi.constants import SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import NO_PEER, Ucred
 from afunix.core.file import File
-from afunix.core.wait import WaitQueue, WouldBlock
+from afunix.core.wait import Taker, WaitQueue, WouldBlock
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -42,15 +42,18 @@ WMEM_BIAS: Final = 1
 """sk_wmem_alloc counts from one, which the test for writability includes (unix_writable)."""
 
 
+NO_BLOCK: Final[WouldBlock | None] = None
+
+
 class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
     __slots__ = (
-        "address", "backlog", "connectors", "dead", "error", "front", "grafted", "inode", "inq", "kernel", "listener",
-        "net", "nonblock", "number", "oob", "oobinline", "options", "passcred", "passpidfd", "passrights", "passsec",
-        "peek_off", "peer", "peer_cred", "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo",
-        "readable", "shut", "sndbuf", "sndtimeo", "space_edges", "space_freed", "state", "timestamp", "type",
-        "wait_readable", "wait_space", "wait_writable", "wmem", "writable",
+        "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error", "front",
+        "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline", "options",
+        "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred", "peer_groups",
+        "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
+        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
@@ -71,6 +74,8 @@ class Socket(File):
         self.inode: BoundInode | None = None
         self.queue: deque[Message] = deque()
         self.oob: Message | None = None
+        # Urgent bytes that reads went past: Linux goes on counting them as unread (inq_len).
+        self.passed_over = 0
         self.wmem = 0
         self.sndbuf = kernel.limits.wmem_default
         self.rcvbuf = kernel.limits.rmem_default
@@ -82,9 +87,9 @@ class Socket(File):
         self.readable = WaitQueue()
         self.writable = WaitQueue()
         self.peer_space = WaitQueue()
-        self.wait_readable = WouldBlock((self.readable,))
-        self.wait_writable = WouldBlock((self.writable,))
-        self.wait_space = WouldBlock((self.peer_space,))
+        # Of those who wait on `readable`, the read that data can be handed to at once (`stream_quick.hand_over`).
+        self.taker: Taker | None = None
+        self._wait_readable = self._wait_writable = self._wait_space = NO_BLOCK
         self.peer_cred: Ucred = NO_PEER
         self.peer_groups: tuple[int, ...] | None = None
         self.passcred = False
@@ -111,6 +116,29 @@ class Socket(File):
         state = {ESTABLISHED: "established", LISTEN: "listening"}.get(self.state, "closed")
         return f"<Socket #{self.number} {kind} {'dead' if self.dead else state} {self.address!r}>"
 
+    # -- what an operation answers that has to wait
+
+    @property
+    def wait_readable(self) -> WouldBlock:
+        """Until there are data or connections."""
+        if self._wait_readable is None:
+            self._wait_readable = WouldBlock((self.readable,))
+        return self._wait_readable
+
+    @property
+    def wait_writable(self) -> WouldBlock:
+        """Until there is room in the own send buffer."""
+        if self._wait_writable is None:
+            self._wait_writable = WouldBlock((self.writable,))
+        return self._wait_writable
+
+    @property
+    def wait_space(self) -> WouldBlock:
+        """Until there is room in this socket's queue."""
+        if self._wait_space is None:
+            self._wait_space = WouldBlock((self.peer_space,))
+        return self._wait_space
+
     # -- tests that several operations share
 
     @property
@@ -127,6 +155,11 @@ class Socket(File):
     def wants_credentials(self) -> bool:
         """Whether messages to or from this socket carry credentials (unix_may_passcred)."""
         return self.passcred or self.passpidfd
+
+    @property
+    def unread(self) -> int:
+        """Bytes to read, as SIOCINQ and SCM_INQ of a stream tell them."""
+        return sum(map(len, self.queue)) + self.passed_over
 
     def take_error(self) -> None:
         """Raise the pending error, once (sock_error, DATA-3)."""

@@ -11,6 +11,7 @@ from afunix.core.credentials import Ucred
 from afunix.core.errors import BrokenPipe
 from afunix.core.message import Message, Received, Sent
 from afunix.core.socket import ESTABLISHED, RCV_SHUTDOWN, SEND_SHUTDOWN, Socket
+from afunix.core.stream_quick import hand_over, plain, split
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 from afunix.core.wait import WouldBlock
@@ -19,12 +20,7 @@ if TYPE_CHECKING:
     from afunix.core.caller import Caller
     from afunix.core.file import File
 
-__all__ = ["put", "receive", "send", "take"]
-
-SMALL = 192
-SMALL_TRUESIZE = 768
-"""A message of up to so many bytes costs so much."""
-STREAM_CHUNK_TRUESIZE = truesize(STREAM_CHUNK)
+__all__ = ["receive", "reserve", "send"]
 
 
 def send(
@@ -44,19 +40,15 @@ def send(
     writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.attach.
     """
     total = len(data)
+    peer = _check(sock, total - start, flags, address)
     oob = flags & MSG_OOB
     if oob:
-        if total <= start:
-            raise SyscallError(Errno.EOPNOTSUPP)
         total -= 1
-    if address is not None:
-        raise SyscallError(Errno.EISCONN if sock.state == ESTABLISHED else Errno.EOPNOTSUPP)
-    peer = sock.peer
-    if peer is None:
-        raise SyscallError(Errno.ENOTCONN)
-    if sock.shut & SEND_SHUTDOWN:
-        raise BrokenPipe(signal=not flags & MSG_NOSIGNAL)
     kernel = sock.kernel
+    if peer.taker is not None and not (oob or files or creds) and total > start and plain(sock, peer):
+        rest = data[start:total] if start else data
+        if hand_over(peer, rest):
+            return Sent(peer, total - start, [])
     sent = start
     queued: list[Message] = []
     replaced: Message | None = None
@@ -114,131 +106,25 @@ def send(
     return result
 
 
-def put(sock: Socket, data: bytes) -> int:
-    """The common case of `send` for who never takes it back: the bytes sent, or 0 where it is not the common case.
-
-    That is data that fit whole, without anything special on the way. It costs a third of `send`, and leaves no note in
-    `Kernel.changed`: it is for front ends that go by wait queues alone.
-    """
+def _check(sock: Socket, size: int, flags: int, address: bytes | None) -> Socket:
+    if flags & MSG_OOB and not size:
+        raise SyscallError(Errno.EOPNOTSUPP)
+    if address is not None:
+        raise SyscallError(Errno.EISCONN if sock.state == ESTABLISHED else Errno.EOPNOTSUPP)
     peer = sock.peer
-    size = len(data)
-    wmem = sock.wmem
-    sndbuf = sock.sndbuf
-    if (
-        peer is None
-        or not size
-        or sock.shut
-        or peer.shut
-        or wmem >= sndbuf
-        or sock.passcred
-        or sock.passpidfd
-        or peer.passcred
-        or peer.passpidfd
-        or not peer.grafted
-    ):
-        return 0
-    if size <= SMALL:
-        cost = SMALL_TRUESIZE
-    elif size <= STREAM_CHUNK:
-        if size > (sndbuf >> 1) - 64:
-            return 0
-        cost = truesize(size)
-    elif size > sndbuf >> 1 or wmem + size * 2 > sndbuf or (sndbuf >> 1) - 64 < STREAM_CHUNK:
-        return 0
-    else:
-        _put_long(sock, peer, data)
-        cost = 0
-    if cost:
-        sock.wmem = wmem + cost
-        spare = sock.kernel.spare
-        if spare:
-            message = spare.pop()
-            message.data = data
-            message.truesize = cost
-            message.owner = sock
-        else:
-            message = Message(data, cost, sock)
-        peer.queue.append(message)
-    readable = peer.readable
-    if readable.waiters:
-        sock.kernel.wakeups.pending[readable] = None
-    return size
+    if peer is None:
+        raise SyscallError(Errno.ENOTCONN)
+    if sock.shut & SEND_SHUTDOWN:
+        raise BrokenPipe(signal=not flags & MSG_NOSIGNAL)
+    if sock.error is not None and size:
+        sock.take_error()
+    return peer
 
 
-def _put_long(sock: Socket, peer: Socket, data: bytes) -> None:
-    """Queue several buffers, for which there is room."""
-    view = memoryview(data)
-    size = len(data)
-    for start in range(0, size, STREAM_CHUNK):
-        end = start + STREAM_CHUNK
-        cost = STREAM_CHUNK_TRUESIZE if end <= size else truesize(size - start)
-        message = Message(view[start:end], cost, sock)
-        message.whole = data
-        message.offset = start
-        sock.wmem += cost
-        peer.queue.append(message)
-
-
-def take(sock: Socket, size: int) -> bytes | None:
-    """The common case of `receive` for who wants bytes only and never puts them back; None where it isn't that.
-
-    That is all or the beginning of one send. As `put` it leaves no note in `Kernel.changed`.
-    """
-    queue = sock.queue
-    if not queue or sock.oob is not None or sock.error is not None or sock.peek_off >= 0 or sock.state != ESTABLISHED:
-        return None
-    message = queue[0]
-    data = message.data
-    if message.files:
-        return None
-    if type(data) is not bytes:
-        return _take_long(sock, message, size)
-    consumed = message.consumed
-    left = len(data) - consumed
-    if left > size:
-        if size <= 0:
-            return None
-        message.consumed = consumed + size
-        return data[consumed : message.consumed]
-    if not left or (left < size and (len(queue) > 1 or sock.rcvlowat > 1)):
-        return None
-    queue.popleft()
-    owner = message.owner
-    owner.wmem -= message.truesize
-    kernel = sock.kernel
-    writable = owner.writable
-    if writable.waiters and owner.has_space:
-        kernel.wakeups.pending[writable] = None
-    spare = kernel.spare
-    if not spare and message.creds is None:
-        # The next `put` takes this one, which saves making and freeing one.
-        message.consumed = 0
-        message.data = b""
-        spare.append(message)
-    return data[consumed:] if consumed else data
-
-
-def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
-    """All of one send that lies in several buffers, if nothing lies behind it: its own bytes, uncopied."""
-    whole = first.whole
-    queue = sock.queue
-    if whole is None or first.offset or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
-        return None
-    end = 0
-    for message in queue:
-        if message.whole is not whole or message.files:
-            return None
-        end = message.offset + len(message.data)
-    if end != len(whole):
-        return None
-    owner = first.owner
-    for message in queue:
-        owner.wmem -= message.truesize
-    queue.clear()
-    writable = owner.writable
-    if writable.waiters and owner.has_space:
-        sock.kernel.wakeups.pending[writable] = None
-    return whole
+def reserve(sock: Socket, size: int, flags: int, address: bytes | None = None) -> WouldBlock | None:
+    """What comes before the data are looked at: address, state, and room in the send buffer. Errors as for `send`."""
+    _check(sock, size, flags, address)
+    return sock.wait_writable if size and sock.wmem >= sock.sndbuf else None
 
 
 def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
@@ -318,11 +204,16 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
                     sock.error = None
                     received.ended = True
                 break
-            if sock.error is not None or not sock.shut & RCV_SHUTDOWN:
-                received.done()
-            sock.take_error()
-            if sock.shut & RCV_SHUTDOWN:
+            # Looked at before descriptors passed over are closed, which the kernel does when the call is over.
+            error = sock.error
+            if error is None and sock.shut & RCV_SHUTDOWN:
                 return received
+            if error is not None:
+                sock.error = None
+                kernel.changed[sock] = None
+            received.done()
+            if error is not None:
+                raise SyscallError(error)
             return sock.wait_readable
         if received.name is None:
             received.creds = message.creds
@@ -330,6 +221,8 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
         elif check and message.creds != received.creds:
             received.ended = True
             break
+        if message.whole is message.data and not peek and len(message) > size - copied:
+            message = split(sock, message, index)
         start = message.consumed + skip
         chunk = message.data[start : start + size - copied]
         if not chunks:
@@ -421,6 +314,13 @@ def _manage_oob(
             return message, index
         taken.append(queue.popleft())
         received.drop(message)
+
+
+def pass_over(sock: Socket) -> None:
+    """Throw away what a read passes over in front of its first message: so does one that fails there (EFAULT)."""
+    received = Received(sock, b"", 0)
+    _manage_oob(sock, 0, False, 0, received, [])
+    received.done()
 
 
 def _receive_urgent(sock: Socket, size: int, flags: int) -> Received:

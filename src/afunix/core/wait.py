@@ -8,11 +8,24 @@ driver that ran the operation applies them after it (`Wakeups.apply`), so that n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Protocol, final
 
-__all__ = ["WaitQueue", "Wakeups", "WouldBlock"]
+__all__ = ["Taker", "WaitQueue", "Wakeups", "WouldBlock"]
 
 Waiter = Callable[[], object]
+
+
+class Taker(Protocol):
+    """A waiter that stands for a read of up to `size` bytes: who has them may set `data` and call it.
+
+    It is out of the wait queue then, and the read is done.
+    """
+
+    size: int
+    data: bytes | None
+
+    def __call__(self) -> object:
+        """Go on."""
 
 
 class WaitQueue:
@@ -53,9 +66,14 @@ class Wakeups:
 
         Queues and waiters are served in the order in which they came.
         """
-        while self.pending:
-            queue = next(iter(self.pending))
-            del self.pending[queue]
+        pending = self.pending
+        while pending:
+            queue = next(iter(pending))
+            del pending[queue]
+            if len(queue.waiters) == 1:
+                (only,) = queue.waiters
+                only()
+                continue
             taken = False
             for waiter, exclusive in list(queue.waiters.items()):
                 if waiter in queue.waiters and not (exclusive and taken) and waiter() and exclusive:

@@ -28,10 +28,11 @@ HOST_EVERY: Final = 4
 class Part:
     """The core's epoll on one kernel, and the waiter that is in its queue while somebody sleeps."""
 
-    __slots__ = ("core", "kernel", "owner")
+    __slots__ = ("core", "kernel", "lock", "owner")
 
     def __init__(self, kernel: Kernel, owner: epoll) -> None:
         self.kernel = kernel
+        self.lock = kernel.lock
         self.owner = owner
         self.core = Epoll(kernel.core.wakeups)
 
@@ -154,7 +155,8 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """Pairs of descriptor and events, at least one within timeout seconds, None or negative for no limit."""
-        self._check()
+        if self.closed:
+            self._check()
         if maxevents == -1:
             maxevents = FD_SETSIZE
         elif maxevents <= 0:
@@ -174,16 +176,20 @@ class epoll:  # noqa: N801 - its name in the standard library
     def _ready(self, maxevents: int) -> list[tuple[int, int]]:
         events: list[tuple[int, int]] = []
         for part in self._parts:
-            if part.core.ready and len(events) < maxevents:
-                with part.kernel.lock:
-                    found = part.core.wait_nowait(maxevents - len(events))
-                if isinstance(found, list):
-                    events += [(number, mask) for mask, number in found]  # type: ignore[misc]
+            core = part.core
+            if core.ready and len(events) < maxevents:
+                with part.lock:
+                    found = core.wait_nowait(maxevents - len(events))
+                if found.__class__ is list:
+                    for mask, number in found:
+                        events.append((number, mask))  # type: ignore[arg-type]
         return events
 
     def _host_ready(self, timeout: float | None, maxevents: int) -> list[tuple[int, int]]:
         assert self._pipe is not None
         events: list[tuple[int, int]] = self._host.poll(timeout, maxevents + 1)
+        if not events:
+            return events
         bell = self._pipe.fileno()
         if any(fd == bell for fd, _ in events):
             self._pipe.drain()

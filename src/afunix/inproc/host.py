@@ -12,6 +12,7 @@ import select
 import selectors
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from afunix.abi import constants
@@ -35,6 +36,8 @@ GETCWD: Final = os.getcwd
 LSTAT: Final = os.lstat
 READLINK: Final[Any] = getattr(os, "readlink", None)
 MONOTONIC: Final = time.monotonic
+YIELD: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: time.sleep(0))
+"""Lets other threads have the interpreter and the processor."""
 
 _NUMBERS: Final = {code: getattr(errno, code.name, int(code)) for code in Errno}
 

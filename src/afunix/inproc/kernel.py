@@ -17,7 +17,8 @@ from afunix.core.filesystem import Filesystem
 from afunix.core.kernel import Kernel as CoreKernel
 from afunix.core.kernel import Limits
 from afunix.core.process import ProcessTable
-from afunix.inproc.host import os_error
+from afunix.inproc import interrupts
+from afunix.inproc.host import YIELD, os_error
 from afunix.inproc.mirror import MirroredFilesystem
 from afunix.inproc.process import Process
 
@@ -55,6 +56,7 @@ class Kernel:
         for path, mode in ((b"/tmp", 0o1777), (b"/run", 0o755)):
             self.filesystem.mkdir(root, path, mode)
         root.exit()
+        interrupts.watch(self)
 
     def __repr__(self) -> str:
         return f"<afunix.Kernel of {len(self.table)} processes>"
@@ -124,10 +126,8 @@ class Kernel:
         sleep again and has to be woken once more.
         """
         self.roused = False
-        _yield()
+        YIELD()
 
-
-_yield: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []

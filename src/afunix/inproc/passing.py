@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.message import CMSGHDR, build_control, cmsg_align
+from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
 from afunix.core import ancillary
+from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.inproc import host, numbers
 
@@ -64,15 +66,12 @@ def release(files: Iterable[File]) -> None:
 
 
 def outgoing(
-    process: Process, sock: Socket, items: Iterable[tuple[int, int, Any]], open_file: Callable[[int], File] = file_of
+    process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
-    raw = build_control([(int(level), int(kind), bytes(memoryview(data))) for level, kind, data in items])
-    if not raw:
-        return (), None
     wrong: SyscallError | None = None
     try:
-        fds, creds = ancillary.parse(raw, process.core, sock)
+        fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:
         fds, creds, wrong = error.fds, None, error
     files: list[File] = []
@@ -97,18 +96,16 @@ def control(
 ) -> tuple[list[tuple[int, int, bytes]], int]:
     """The control messages of what was received, and the bits for msg_flags; its descriptors are installed.
 
-    room: bytes for control messages, as the program's msg_controllen.
+    room: bytes for control messages, as the program's msg_controllen. `Unmodelled`: the socket has SO_PASSPIDFD; what
+    was received is in the queue again.
     """
-    raw, extra = ancillary.deliver(
-        received,
-        sock,
-        room or None,
-        flags,
-        lambda file, cloexec: put(process, file, cloexec),
-        None,
-        process.core.realtime,
-    )
-    items = []
+    if sock.passpidfd:
+        received.undo()
+        raise Unmodelled("SCM_PIDFD: a pidfd of a simulated process")
+    raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), None, process.core)
+    items: list[tuple[int, int, bytes]] = []
+    if not raw:
+        return items, extra
     position = 0
     while position + CMSGHDR_SIZE <= len(raw):
         length, level, kind = CMSGHDR.unpack_from(raw, position)

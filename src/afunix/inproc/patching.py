@@ -10,12 +10,12 @@ import selectors as standard_selectors
 import socket as standard_socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from afunix.abi.constants import AF_UNIX, SOCK_STREAM
-from afunix.inproc import files, host, numbers
+from afunix.inproc import files, host, interrupts, numbers
 from afunix.inproc.epoll import epoll
 from afunix.inproc.kernel import Kernel, _patched
 from afunix.inproc.select import poll, select
@@ -87,10 +87,20 @@ DEFAULTS: Final = (
 )
 """Methods of the standard library whose default argument is a function of `os`, taken when they were defined."""
 
+WRAPPED: Final = (
+    (
+        "trio._socket",
+        "_SocketType",
+        ("_accept", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send"),
+    ),
+)
+"""Methods of libraries that have a method of the class `socket` in their closure, taken when they were defined."""
+
 _MISSING: Final = object()
 
 _lock = threading.RLock()
 _undo: list[tuple[Any, str, Any]] = []
+_originals: dict[int, Any] = {}
 
 
 class patch:  # noqa: N801 - it is used as a function
@@ -110,6 +120,7 @@ class patch:  # noqa: N801 - it is used as a function
         with _lock:
             if not _patched:
                 _install()
+                interrupts.install()
             _patched.append(kernel)
             self._entered.append(kernel)
         return kernel
@@ -125,6 +136,7 @@ class patch:  # noqa: N801 - it is used as a function
                     del _patched[index]
                     break
             if not _patched:
+                interrupts.restore()
                 _restore()
 
     def __call__(self, function: F) -> F:
@@ -153,19 +165,48 @@ def _install() -> None:
             original = getattr(module, name, _MISSING)
             if original is not _MISSING and original is not replacement:
                 replacements[id(original)] = replacement
+                _originals[id(replacement)] = original
             _set(module, name, replacement)
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "afunix" or not str(getattr(module, "__file__", "")).endswith(".py"):
-            continue
-        for attribute, value in list(vars(module).items()):
-            replacement = replacements.get(id(value))
-            if replacement is not None and replacement is not value:
-                _set(module, attribute, replacement)
+    for module, name, replacement in list(_copies(replacements)):
+        _set(module, name, replacement)
     for module_name, class_name, method_name, function in DEFAULTS:
         method = getattr(getattr(sys.modules.get(module_name), class_name, None), method_name, None)
         if method is not None:
             _undo.append((method, "__defaults__", method.__defaults__))
             method.__defaults__ = (files.REPLACED[function],)
+    for cell, name in _cells(host.SOCKET):
+        _undo.append((cell, "cell_contents", cell.cell_contents))
+        cell.cell_contents = _by_object(name)
+
+
+def _copies(exchange: dict[int, Any]) -> Iterator[tuple[ModuleType, str, Any]]:
+    """Where loaded modules have one of these objects, given by id, and what is to be there in its place."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "afunix" or not str(getattr(module, "__file__", "")).endswith(".py"):
+            continue
+        for attribute, value in list(vars(module).items()):
+            other = exchange.get(id(value))
+            if other is not None and other is not value:
+                yield module, attribute, other
+
+
+def _cells(kind: Any) -> Iterator[tuple[Any, str]]:
+    """Closures that have a method of this class, and its name."""
+    for module_name, class_name, names in WRAPPED:
+        wrapper = getattr(sys.modules.get(module_name), class_name, None)
+        for name in names:
+            for cell in getattr(getattr(wrapper, name, None), "__closure__", None) or ():
+                method = name.lstrip("_")
+                if cell.cell_contents is getattr(kind, method, _MISSING):
+                    yield cell, method
+
+
+def _by_object(name: str) -> Callable[..., Any]:
+    def call(sock: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(sock, name)(*args, **kwargs)
+
+    call.__name__ = name
+    return call
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -180,3 +221,8 @@ def _restore() -> None:
             delattr(owner, name)
         else:
             setattr(owner, name, value)
+    # What was imported meanwhile has copies of ours.
+    for module, name, original in list(_copies(_originals)):
+        setattr(module, name, original)
+    for cell, name in _cells(socket):
+        cell.cell_contents = getattr(host.SOCKET, name)

@@ -112,14 +112,14 @@ class EpollSelector(_PollLike):
 
     def select(self, timeout: float | None = None) -> Ready:
         """Keys that are ready, with their events; timeout in seconds."""
-        if timeout is not None:
+        if timeout:
             # Rounded up, so that a deadline has passed when it returns.
             timeout = math.ceil(timeout * 1000) / 1000 if timeout > 0 else 0
         try:
-            ready = self._poller.poll(timeout, max(len(self._fd_to_key), 1))
+            ready = self._poller.poll(timeout, len(self._fd_to_key) or 1)
         except InterruptedError:
             return []
-        return self._found(ready)
+        return self._found(ready) if ready else []
 
     def close(self) -> None:
         """Free it."""

@@ -9,7 +9,7 @@ from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, PO
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import blocking, connection, readiness
 from afunix.core.operations import OPERATIONS
-from afunix.core.socket import ESTABLISHED, RCV_SHUTDOWN, Socket
+from afunix.core.socket import RCV_SHUTDOWN, Socket
 from afunix.core.wait import WouldBlock
 from afunix.inproc.host import MONOTONIC
 from afunix.inproc.waiting import park, run
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from afunix.core.message import Received, Sent
     from afunix.inproc.kernel import Kernel
 
-__all__ = ["accept", "connect", "may_await", "receive", "send", "until_ready"]
+__all__ = ["accept", "connect", "receive", "send", "until_ready"]
 
 T = TypeVar("T")
 
@@ -69,11 +69,6 @@ def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool 
     elif not (sock.rcvlowat > 1 or flags & MSG_WAITALL) or not blocking.unfinished(sock, received, size, flags):
         return received
     return run(kernel, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
-
-
-def may_await(sock: Socket) -> bool:
-    """Whether a receive on a stream socket would just wait until there is something."""
-    return sock.state == ESTABLISHED and not sock.nonblock and sock.rcvtimeo is None
 
 
 def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: bool = True) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.inproc.host import MONOTONIC
+from afunix.core.stream_quick import hand_back
+from afunix.inproc.host import MONOTONIC, YIELD
 
 if TYPE_CHECKING:
     from afunix.core.blocking import Body
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from afunix.core.wait import WaitQueue
     from afunix.inproc.kernel import Kernel
 
-__all__ = ["Sleeper", "await_data", "park", "run"]
+__all__ = ["Sleeper", "Taker", "park", "retake", "run"]
 
 T = TypeVar("T")
 
@@ -55,27 +56,88 @@ def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bo
     sleeper = Sleeper(kernel)
     for queue in queues:
         queue.add(sleeper)
+    raised: BaseException | None = None
+    kernel.lock.release()
     try:
-        kernel.lock.release()
-        return sleeper.sleep(until)
+        woken = sleeper.sleep(until)
     finally:
-        kernel.lock.acquire()
+        raised = retake(kernel.lock)
         for queue in queues:
             queue.discard(sleeper)
+    if raised is not None:
+        raise raised
+    return woken
 
 
-def await_data(kernel: Kernel, sock: Socket) -> None:
-    """Sleep until a connected stream socket has something to tell: the cheap beginning of a receive that may wait."""
-    readable = sock.readable
-    while not sock.queue and not sock.shut and sock.error is None and sock.references:
-        sleeper = Sleeper(kernel)
-        readable.waiters[sleeper] = False
+class Taker(Sleeper):
+    """A thread that sleeps in a plain read of a stream socket: a core `Taker`. It may be used again after `wait`."""
+
+    __slots__ = ("data", "size")
+
+    _kernel: Kernel
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.size = 0
+        self.data: bytes | None = None
+
+    def enter(self, sock: Socket, size: int) -> bool:
+        """Begin to wait, under the kernel's lock; False where there is something to read or to tell already."""
+        if sock.queue or sock.shut or sock.error is not None or not sock.references:
+            return False
+        self.size = size
+        sock.readable.waiters[self] = False
+        if sock.taker is None:
+            sock.taker = self
+        return True
+
+    def wait(self, sock: Socket) -> bytes | None:
+        """Sleep, without the lock: the data that were handed over, or None where something else has happened.
+
+        After an exception of a signal handler nothing is left of it, and data that came too late are back in the queue.
+        """
         try:
-            kernel.lock.release()
-            sleeper.sleep(None)
-        finally:
-            kernel.lock.acquire()
-            readable.waiters.pop(sleeper, None)
+            # Whoever is about to send does it meanwhile: letting it run is cheaper than to sleep and be woken.
+            YIELD()
+            self._lock.acquire()
+        except BaseException:
+            self._leave(sock, ended=True)
+            raise
+        data = self.data
+        if data is None:
+            return self._leave(sock)
+        self.data = None
+        return data
+
+    def _leave(self, sock: Socket, ended: bool = False) -> bytes | None:
+        """Wait no longer; what was handed over in the last moment, which a read that has ended gives back."""
+        kernel = self._kernel
+        raised = retake(kernel.lock)
+        sock.readable.discard(self)
+        if sock.taker is self:
+            sock.taker = None
+        self._lock.acquire(False)
+        data, self.data = self.data, None
+        if data is not None and (ended or raised is not None):
+            hand_back(sock, data)
+            kernel.settle()
+        kernel.lock.release()
+        if raised is not None:
+            raise raised
+        return data
+
+
+def retake(lock: Any) -> BaseException | None:
+    """Acquire a kernel's lock, whatever signal handlers raise meanwhile: the result, to be raised later."""
+    raised: BaseException | None = None
+    while True:
+        try:
+            lock.acquire()
+            return raised
+        except BaseException as error:
+            raised = error
+            if lock._is_owned():
+                return raised
 
 
 def run(kernel: Kernel, body: Body[T]) -> T:

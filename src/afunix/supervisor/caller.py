@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from afunix.core.caller import BoundInode
 from afunix.core.credentials import Credentials
 from afunix.supervisor import paths
+from afunix.supervisor.namespaces import Numbers, find_pid
 
 if TYPE_CHECKING:
     from afunix.supervisor.tasks import Task
@@ -77,15 +78,15 @@ class TaskCaller:
         """The time of day."""
         return time.time()
 
-    def process_exists(self, pid: int) -> bool:
-        """Whether there is a process with this number."""
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except (PermissionError, OverflowError):
-            return True
-        return True
+    @property
+    def numbers(self) -> Numbers | None:
+        """How the thread's namespaces number processes and users; None: as ours do."""
+        return self.task.numbers()
+
+    def find_pid(self, number: int) -> int:
+        """The process or thread with this number in the thread's pid namespace; 0: none."""
+        numbers = self.task.numbers()
+        return find_pid(number, None) if numbers is None else numbers.find_pid(number)
 
     def lookup(self, path: bytes) -> Hashable:
         """The key of the socket inode at a path as the program sees it."""

@@ -50,6 +50,7 @@ __all__ = [
     "tgkill",
     "timerfd_create",
     "timerfd_settime",
+    "unshare_fs",
 ]
 
 SFD_CLOEXEC: Final = 0o2000000
@@ -111,10 +112,12 @@ _capget: Final = _prepare("capget", c_void_p, c_void_p)
 _capset: Final = _prepare("capset", c_void_p, c_void_p)
 _fstatfs: Final = _prepare("fstatfs", c_int, c_void_p)
 _bind: Final = _prepare("bind", c_int, c_char_p, c_uint)
+_unshare: Final = _prepare("unshare", c_int)
 _timerfd_create: Final = _prepare("timerfd_create", c_int, c_int)
 _timerfd_settime: Final = _prepare("timerfd_settime", c_int, c_int, c_char_p, c_void_p)
 
 _CAPABILITY_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)  # version 3, the calling thread
+_CLONE_FS: Final = 0x200
 _STATFS_SIZE: Final = 120
 _ITIMERSPEC: Final = Struct("<qqqq")
 
@@ -202,6 +205,12 @@ def set_no_new_privs() -> None:
 def set_child_subreaper(on: bool = True) -> None:
     """Orphans among the descendants become children of this process instead of init's (PR_SET_CHILD_SUBREAPER)."""
     if _prctl(seccomp.PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) < 0:
+        _fail()
+
+
+def unshare_fs() -> None:
+    """Give this thread a root, working directory and umask of its own (CLONE_FS)."""
+    if _unshare(_CLONE_FS) < 0:
         _fail()
 
 

@@ -65,9 +65,11 @@ class Outsider:
         """The time of day."""
         return time.time()
 
-    def process_exists(self, pid: int) -> bool:
+    numbers: Final = None
+
+    def find_pid(self, number: int) -> int:
         """The host has checked the credentials that come from outside."""
-        return True
+        return number
 
     def lookup(self, path: bytes) -> Hashable:
         """Outside processes resolve their paths themselves."""

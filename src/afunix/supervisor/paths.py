@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EEXIST
@@ -99,7 +100,8 @@ def bind_host(place: Place, path: bytes, sock: socket.socket) -> Inode:
     """Bind a socket of the host at a path of the program, so that processes outside can connect to it.
 
     As `create`, but the mode is the host socket's own; EINVAL if it is bound already. Its name, as outside peers
-    see it, is the path where that leads to the same directory from here, else one through /proc/self/fd.
+    see it, is the path where that leads to the same directory from here or, with CAP_SYS_CHROOT, from the program's
+    root; else one through /proc/self/fd.
     """
     umask = place.umask()
     with _return() as here, _errors(), _parent(place, path) as (walker, directory, name):
@@ -177,11 +179,44 @@ def _bind(fd: int, walker: Walker, directory: int, path: bytes, name: bytes, *, 
     if (absolute or may_leave) and _leads_to(directory_path or b".", directory):
         hostcalls.bind(fd, _sockaddr(path))
         return
+    if _bind_in_its_root(fd, walker, directory, path):
+        return
     address = b"/proc/self/fd/%d/%s" % (directory, name)
     if len(address) > UNIX_PATH_MAX and may_leave:
         os.fchdir(directory)
         address = name
     hostcalls.bind(fd, _sockaddr(address))
+
+
+def _bind_in_its_root(fd: int, walker: Walker, directory: int, path: bytes) -> bool:
+    """Bind by the path in a thread that has the program's root and working directory; False where that can't be."""
+    outcome: list[SyscallError | bool] = [False]
+
+    def bind() -> None:
+        try:
+            hostcalls.unshare_fs()
+            os.fchdir(walker.root)
+            os.chroot(b".")
+            os.fchdir(walker.cwd)
+            same = os.path.samestat(os.stat(split_last(path)[0] or b"."), os.fstat(directory))
+        except (OSError, SyscallError):
+            return
+        if same:
+            try:
+                hostcalls.bind(fd, _sockaddr(path))
+                outcome[0] = True
+            except SyscallError as error:
+                outcome[0] = error
+
+    try:
+        thread = threading.Thread(target=bind)
+        thread.start()
+    except RuntimeError:  # RLIMIT_NPROC
+        return False
+    thread.join()
+    if isinstance(outcome[0], SyscallError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def _leads_to(path: bytes, directory: int) -> bool:

@@ -30,6 +30,7 @@ import os
 import socket as host
 from collections import deque
 from contextlib import suppress
+from errno import EMFILE
 from typing import TYPE_CHECKING, Final, Protocol
 
 from afunix.abi.constants import MSG_OOB, SO_COOKIE, SOCK_DGRAM
@@ -88,7 +89,10 @@ class Placeholder:
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
-        """Make the host sockets: a pair, or an unconnected one for a closed stream or record socket."""
+        """Make the host sockets: a pair, or an unconnected one for a closed stream or record socket.
+
+        OSError: EMFILE, also if only the reserve of descriptors (see watch) is left.
+        """
         self.sock = sock
         self.watch = watch
         self.parked: Placeholder | None = None
@@ -113,6 +117,11 @@ class Placeholder:
             assert self.end is not None
             self.end.setblocking(False)
             mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
+        if mine.fileno() >= watch.limit:
+            mine.close()
+            if self.end is not None:
+                self.end.close()
+            raise OSError(EMFILE, os.strerror(EMFILE))
         if sock.nonblock:
             mine.setblocking(False)
         self._cookie = mine.getsockopt(host.SOL_SOCKET, SO_COOKIE, COOKIE_SIZE)

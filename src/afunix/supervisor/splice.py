@@ -166,7 +166,7 @@ def _to_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: boo
             received = yield from blocking.receive(sock, size, 0, call.now())
         data = received.data
         try:
-            written = os.pwritev(fd, [data], -1, os.RWF_NOWAIT) if data else 0
+            written = _write_now(fd, data) if data else 0
         except OSError as error:
             received.undo()
             raise SyscallError(Errno(error.errno or Errno.EIO)) from None
@@ -179,9 +179,8 @@ def _to_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: boo
 def _from_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: bool) -> Body:
     try:
         while True:
-            scratch = bytearray(size)
             try:
-                got = os.preadv(fd, [scratch], -1, os.RWF_NOWAIT) if size else 0
+                data = _read_now(fd, size) if size else b""
                 break
             except BlockingIOError:
                 if nonblock:
@@ -189,12 +188,46 @@ def _from_pipe(call: NotifiedCall, sock: Socket, fd: int, size: int, nonblock: b
             except OSError as error:
                 raise SyscallError(Errno(error.errno or Errno.EIO)) from None
             yield from call.supervisor.wait_for_host(fd, select.POLLIN)
-        if not got:
+        if not data:
             return 0
-        sent = yield from _send(call, sock, bytes(scratch[:got]), 0)
+        sent = yield from _send(call, sock, data, 0)
         return sent, Moved(sent)
     finally:
         os.close(fd)
+
+
+def _read_now(fd: int, size: int) -> bytes:
+    """Read a pipe without waiting, whatever its description's mode. BlockingIOError."""
+    scratch = bytearray(size)
+    try:
+        return bytes(scratch[: os.preadv(fd, [scratch], -1, os.RWF_NOWAIT)])
+    except OSError as error:
+        if error.errno != Errno.EOPNOTSUPP:
+            raise
+    again = _again(fd, os.O_RDONLY)
+    try:
+        return os.read(again, size)
+    finally:
+        os.close(again)
+
+
+def _write_now(fd: int, data: bytes) -> int:
+    """Write to a pipe without waiting, whatever its description's mode. BlockingIOError."""
+    try:
+        return os.pwritev(fd, [data], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno != Errno.EOPNOTSUPP:
+            raise
+    again = _again(fd, os.O_WRONLY)
+    try:
+        return os.write(again, data)
+    finally:
+        os.close(again)
+
+
+def _again(fd: int, mode: int) -> int:
+    """Another description of a pipe, which never waits: the host's own splice takes RWF_NOWAIT from a pipe's files."""
+    return os.open(f"/proc/self/fd/{fd}", mode | os.O_NONBLOCK)
 
 
 def _queued(fd: int) -> int:

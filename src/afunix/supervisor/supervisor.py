@@ -28,7 +28,7 @@ from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
-from afunix.supervisor.listener import Listener
+from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
+
+CROWD = 8
+"""From so many threads on several calls are received at once, before the first of them is run."""
 
 TURNS = 15
 """In a loop that always finds something to do, every so many turns, plus one, it looks what time it is."""
@@ -102,28 +105,40 @@ class Supervisor:
         wait = poll.poll
         receive = self.listener.receive
         dispatch = self.dispatch
+        tasks = self.tasks
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
         turn = 0
         while not self._stop:
             events = wait(self._timeout() if self.parked else None)
-            notification = None
+            received: list[Notification] = []
             hung_up = False
-            for fd, event in events:
-                if fd == epoll_fd:
-                    hung_up = True
-                elif event & select.POLLIN:
-                    notification = receive()
-                elif event & select.POLLHUP:
-                    return
-            # After the call is received, as the SIGIO of a hang-up would otherwise take its thread out of it.
+            while events:
+                found = len(received)
+                for fd, event in events:
+                    if fd == epoll_fd:
+                        hung_up = True
+                    elif event & select.POLLIN:
+                        notification = receive()
+                        if notification is not None:
+                            received.append(notification)
+                    elif event & select.POLLHUP:
+                        return
+                # With many threads others may be waiting: a call that was received is safe from signals (0005).
+                if len(received) == found or len(tasks) < CROWD or found > CROWD:
+                    break
+                events = wait(0)
+            # After the calls are received: a hang-up's SIGIO would take a thread out of one that is not.
             if hung_up:
-                self._hangups()
-            if notification is not None:
-                dispatch(notification)
+                try:
+                    self._hangups()
+                except OSError as error:
+                    self._defect(error)
+            for call in received:
+                dispatch(call)
             turn = turn + 1 & TURNS
-            if self.parked and not (events and turn):
+            if self.parked and not (received and turn):
                 self._expire()
 
     def stop(self) -> None:

@@ -23,6 +23,7 @@ from afunix.supervisor import hostcalls
 from afunix.supervisor.caller import TaskCaller
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.memory import Memory
+from afunix.supervisor.namespaces import Numbers, Pid, id_map, pid_of
 
 __all__ = ["UNLIMITED", "Task", "TaskTable"]
 
@@ -47,6 +48,8 @@ class Task:
         "_handles",
         "_name",
         "_net",
+        "_numbers",
+        "_numbers_known",
         "_pidfd",
         "_process",
         "_table",
@@ -138,6 +141,8 @@ class Task:
         self._credentials: Credentials | None = None
         self._name: str | None = None
         self._net = 0
+        self._numbers: Numbers | None = None
+        self._numbers_known = False
 
     # -- descriptors
 
@@ -265,8 +270,13 @@ class Task:
             status = self._status()
             uid, euid, suid, _ = map(int, status[b"Uid"].split())
             gid, egid, sgid, _ = map(int, status[b"Gid"].split())
+            levels = status.get(b"NStgid", b"").split()
+            try:
+                pid = pid_of(self.tgid, self._dir, levels)
+            except OSError as error:
+                raise self._refusal(error) from None
             self._credentials = Credentials(
-                pid=self.tgid,
+                pid=pid,
                 uid=uid,
                 gid=gid,
                 euid=euid,
@@ -277,6 +287,21 @@ class Task:
                 sgid=sgid,
             )
         return self._credentials
+
+    def numbers(self) -> Numbers | None:
+        """How its pid and user namespaces number processes and users; None if they are ours. Forgotten likewise."""
+        if not self._numbers_known:
+            pid = self.credentials().pid
+            pids = pid.inner[0][0] if isinstance(pid, Pid) else None
+            uids = gids = None
+            self._numbers_known = True
+            if self._stat("ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+                uids, gids = id_map(self._read("uid_map")), id_map(self._read("gid_map"))
+                # Each is written once, by anybody, at any time.
+                self._numbers_known = bool(uids and gids)
+            if pids is not None or uids is not None:
+                self._numbers = Numbers(pids, uids, gids)
+        return self._numbers
 
     def waiting_signals(self) -> tuple[int, int, int]:
         """Signals that wait and are not blocked, the thread's own and the process's, as bits; and how many threads."""
@@ -487,3 +512,5 @@ class TaskTable:
         if task is not None:
             task._credentials = None
             task._net = 0
+            task._numbers = None
+            task._numbers_known = False

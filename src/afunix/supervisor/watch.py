@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import select
 import socket as host
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ __all__ = ["Watch"]
 EVENTS = select.EPOLLRDHUP | select.EPOLLET
 SWEEP_FIRST = 64
 BACKLOG = 4096
+RESERVE = 64
+"""So many of the supervisor's descriptors no new socket gets: it needs some for a moment to serve those there are."""
 _ROW = re.compile(rb"^[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)
 """A line of /proc/net/unix up to the inode number."""
 
@@ -43,6 +46,9 @@ class Watch:
         self._meeting.bind("")
         self._meeting.listen(BACKLOG)
         self._pid = os.getpid()
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.limit = allowed - min(RESERVE, allowed // 4) if allowed >= 0 else 1 << 31
+        """The first descriptor number that a new placeholder may not have."""
 
     def add(self, placeholder: Placeholder) -> None:
         """A new placeholder."""
@@ -94,15 +100,19 @@ class Watch:
 
     def poll(self) -> Iterator[Placeholder]:
         """The placeholders that programs have closed for good; runs the callbacks of other ready descriptors."""
+        alive: set[int] | None = None
         for number, event in self.epoll.poll(0):
             placeholder = self._by_end.get(number)
             if placeholder is None:
                 callback = self._others.get(number)
                 if callback is not None:
                     callback(event)
-            elif event & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP) and (
-                not placeholder.shut_both or placeholder.inode not in _host_sockets()
-            ):
+            elif event & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP):
+                if placeholder.shut_both:
+                    # One look for all: who is closed after it makes another event.
+                    alive = _host_sockets() if alive is None else alive
+                    if placeholder.inode in alive:
+                        continue
                 yield placeholder
 
     def register(self, fd: int, events: int, callback: Callable[[int], None]) -> None:

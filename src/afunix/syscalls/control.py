@@ -13,6 +13,7 @@ from afunix.abi.constants import (
     SIOCUNIXFILE,
     SOCK_DGRAM,
     SOCK_STREAM,
+    SOL_SOCKET,
 )
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import INT
@@ -28,14 +29,20 @@ def getsockopt(call: Call) -> Outcome:
     """getsockopt(2): the value, cut to the room given, and its length."""
     args = call.args
     memory = call.memory
+    level = signed(args[1])
+    if level != SOL_SOCKET:
+        raise SyscallError(Errno.EOPNOTSUPP)
     room = INT.unpack(memory.read(args[4], 4))[0]
     try:
-        value = options.get(call.sock, call.caller, signed(args[1]), signed(args[2]), room)
+        value = options.get(call.sock, call.caller, level, signed(args[2]), room)
     except options.TooShort as error:
         memory.write(args[4], INT.pack(error.needed))
         raise
     if isinstance(value, options.PidfdOf):
-        value = INT.pack(call.install_pidfd(value.pid))
+        # The kernel writes first and installs then: a number that can't be told is no descriptor.
+        if room:
+            memory.write(args[3], memory.read(args[3], min(room, INT.size)))
+        value = INT.pack(call.install_pidfd(value.pid))[:room]
     if value:
         memory.write(args[3], value)
     memory.write(args[4], INT.pack(len(value)))
@@ -83,7 +90,7 @@ def _bytes_queued(sock: Socket) -> int:
         raise SyscallError(Errno.EINVAL)
     if sock.type == SOCK_DGRAM:
         return len(sock.queue[0]) if sock.queue else 0
-    return sum(len(message) for message in sock.queue)
+    return sock.unread
 
 
 def _at_mark(sock: Socket) -> int:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple
 
-from afunix.abi.constants import MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_WAITFORONE, UIO_MAXIOV
+from afunix.abi.constants import (
+    MSG_CMSG_CLOEXEC,
+    MSG_CMSG_COMPAT,
+    MSG_DONTWAIT,
+    MSG_OOB,
+    MSG_WAITFORONE,
+    UIO_MAXIOV,
+)
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import (
+    CMSGHDR,
     MMSG_LEN_OFFSET,
     MMSGHDR_SIZE,
     MSG_CONTROLLEN_OFFSET,
     MSG_FLAGS_OFFSET,
     MSG_NAMELEN_OFFSET,
     MSGHDR,
+    cmsg_align,
     cmsg_space,
 )
 from afunix.abi.sockaddr import encode
@@ -21,17 +30,20 @@ from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
 from afunix.core import blocking
 from afunix.core.ancillary import BadControl, Control, deliver, parse
 from afunix.core.message import Received, Sent
+from afunix.core.operations import OPERATIONS
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
     PORTION,
-    SEND,
     SOCKADDR_STORAGE,
+    buffer_size,
     destination,
     iovecs_at,
     put_vec,
     receive_data,
+    refuse_unreadable,
     send_large,
+    send_unreadable,
     vec_reader,
 )
 
@@ -54,6 +66,7 @@ class Header(NamedTuple):
     at: int
     name: int
     namelen: int
+    address: bytes | None
     iovecs: list[tuple[int, int]]
     total: int
     control: int
@@ -61,24 +74,36 @@ class Header(NamedTuple):
     flags: int
 
 
-def read_header(call: Call, at: int) -> Header:
-    """Read and check a msghdr (copy_msghdr_from_user). EFAULT; EINVAL: negative length; EMSGSIZE: too many iovecs."""
+def read_header(call: Call, at: int, sends: bool = False) -> Header:
+    """Read and check a msghdr (copy_msghdr_from_user), for a send with the address that it points to.
+
+    EFAULT; EINVAL: negative length; EMSGSIZE: too many iovecs.
+    """
     name, namelen, iov, iovlen, control, controllen, flags = MSGHDR.unpack(call.memory.read(at, MSGHDR.size))
     if not name:
         namelen = 0
     if namelen < 0:
         raise SyscallError(Errno.EINVAL)
     namelen = min(namelen, SOCKADDR_STORAGE)
+    address = call.memory.read(name, namelen) if sends and namelen else None
     if iovlen > UIO_MAXIOV:
         raise SyscallError(Errno.EMSGSIZE)
     iovecs, total = iovecs_at(call, iov, iovlen)
-    return Header(at, name, namelen, iovecs, total, control, controllen, flags)
+    return Header(at, name, namelen, address, iovecs, total, control, controllen, flags)
 
 
 def sendmsg(call: Call) -> Outcome:
     """sendmsg(2)."""
-    header = read_header(call, call.args[1])
-    return _send(call, header, signed(call.args[2]))
+    flags = _flags(call.args[2])
+    return _send(call, read_header(call, call.args[1], True), flags)
+
+
+def _flags(register: int) -> int:
+    """The flags of a call with headers. EINVAL: those of a 32-bit program (forbid_cmsg_compat)."""
+    flags = signed(register)
+    if flags & MSG_CMSG_COMPAT:
+        raise SyscallError(Errno.EINVAL)
+    return flags
 
 
 def _control(call: Call, header: Header) -> Control:
@@ -87,8 +112,12 @@ def _control(call: Call, header: Header) -> Control:
         return NO_CONTROL
     if header.controllen >= OPTMEM_MAX:
         raise SyscallError(Errno.ENOBUFS)
+    raw = call.memory.read(header.control, header.controllen)
+    early = OPERATIONS[call.sock.type].early
+    if early is not None:
+        early(call.sock)
     try:
-        return parse(call.memory.read(header.control, header.controllen), call.caller, call.sock)
+        return parse(raw, call.caller, call.sock)
     except BadControl as error:
         # The descriptors named before the mistake are looked up first: EBADF wins.
         _release(call.files(error.fds))
@@ -97,14 +126,30 @@ def _control(call: Call, header: Header) -> Control:
 
 def _send(call: Call, header: Header, flags: int) -> Outcome:
     sock = call.sock
-    raw = call.memory.read(header.name, header.namelen) if header.namelen else None
+    raw = header.address
+    row = OPERATIONS[sock.type]
     control = _control(call, header)
     if header.total > PORTION and control == NO_CONTROL:
-        return send_large(call, sock, header.total, vec_reader(call, header.iovecs), flags, destination(sock, raw))
+        return send_large(
+            call, sock, header.total, vec_reader(call, header.iovecs), flags, destination(sock, raw, flags)
+        )
     files = call.files(control.fds) if control.fds else []
     try:
-        data = call.memory.read_vec(header.iovecs) if header.total else b""
-        sent = SEND[sock.type](sock, call.caller, data, flags, files, control.creds, destination(sock, raw))
+        address = destination(sock, raw, flags)
+        try:
+            data = call.memory.read_vec(header.iovecs) if header.total else b""
+        except SyscallError:
+            reader = vec_reader(call, header.iovecs)
+            if control == NO_CONTROL:
+                return send_unreadable(call, sock, header.total, reader, flags, address)
+            refuse_unreadable(sock, header.total, flags, address)
+            if row.keeps_records:
+                raise
+            # A stream takes the buffers that can be read, and the descriptors with the first of them.
+            data = reader(0, buffer_size(sock, header.total, flags))
+            if len(data) < header.total:
+                flags = flags & ~MSG_OOB | MSG_DONTWAIT
+        sent = row.send(sock, call.caller, data, flags, files, control.creds, address)
     except BaseException:
         _release(files)
         raise
@@ -113,7 +158,7 @@ def _send(call: Call, header: Header, flags: int) -> Outcome:
         if not blocks:
             _release(files)
             raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, data, flags, files, control, destination(sock, raw), None)
+        return _send_later(call, data, flags, files, control, destination(sock, raw, flags), None)
     if sent.length < len(data) and blocks:
         return _send_later(call, data, flags, (), control, None, sent)
     return sent.length, sent
@@ -146,7 +191,8 @@ def _send_later(
 
 def recvmsg(call: Call) -> Outcome:
     """recvmsg(2)."""
-    return _receive(call, read_header(call, call.args[1]), signed(call.args[2]))
+    flags = _flags(call.args[2])
+    return _receive(call, read_header(call, call.args[1]), flags)
 
 
 def _receive(call: Call, header: Header, flags: int) -> Outcome:
@@ -160,8 +206,14 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
     memory = call.memory
     if received.files and header.control and call.only_natively(received.files) and received.popped:
         return call.deliver_natively(received)
-    received = put_vec(call, received, header.iovecs)
     room = header.controllen if header.control else None
+    try:
+        received = put_vec(call, received, header.iovecs)
+    except SyscallError:
+        if call.sock.passpidfd and not OPERATIONS[call.sock.type].keeps_records:
+            # A stream comes to scm_recv_unix all the same.
+            deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
+        raise
     if room and received.files:
         try:
             # A descriptor whose number can't be told is not installed (receive_fd), so look before.
@@ -169,18 +221,16 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
             memory.write(header.control, memory.read(header.control, needed))
         except SyscallError:
             room = None
-    control, more_flags = deliver(
-        received, call.sock, room, flags, call.install, call.install_pidfd, call.caller.realtime
-    )
+    control, more_flags = deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
     try:
         if control and not _put(call, header.control, control):
             control = b""
         at = header.at
         if header.name:
             raw = encode(received.name) if received.name else b""
+            memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
             if raw[: header.namelen]:
                 memory.write(header.name, raw[: header.namelen])
-            memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
         memory.write(at + MSG_FLAGS_OFFSET, SOCKLEN.pack((received.flags | more_flags) & 0xFFFFFFFF))
         memory.write(at + MSG_CONTROLLEN_OFFSET, SIZE.pack(len(control)))
     except SyscallError:
@@ -189,10 +239,24 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
     return received.length, received
 
 
-def _put(call: Call, address: int, data: bytes) -> bool:
-    """Whether it could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg)."""
+def _put(call: Call, address: int, control: bytes) -> bool:
+    """Whether it could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg).
+
+    What lies between the messages to align them is left as it is.
+    """
+    pieces = []
+    at = 0
+    while at + CMSGHDR.size <= len(control):
+        (length,) = SIZE.unpack_from(control, at)
+        pieces.append((address + at, control[at : at + length]))
+        at += cmsg_align(length)
     try:
-        call.memory.write(address, data)
+        if len(pieces) == 1:
+            call.memory.write(*pieces[0])
+        else:
+            call.memory.write_vec(
+                [(start, len(piece)) for start, piece in pieces], b"".join([piece for _, piece in pieces])
+            )
     except SyscallError:
         return False
     return True
@@ -201,7 +265,7 @@ def _put(call: Call, address: int, data: bytes) -> bool:
 def sendmmsg(call: Call) -> Outcome:
     """sendmmsg(2): messages until one fails; the error is told only if it is the first (DATA-14)."""
     number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
-    return _sendmmsg(call, number, signed(call.args[3]))
+    return _sendmmsg(call, number, _flags(call.args[3]))
 
 
 def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None, Answer]:
@@ -211,7 +275,7 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
     for done in range(number):
         entry = at + done * MMSGHDR_SIZE
         try:
-            outcome = _send(call, read_header(call, entry), flags)
+            outcome = _send(call, read_header(call, entry, True), flags)
             if isinstance(outcome, Generator):
                 outcome = yield from outcome
             length = _value(outcome, undo)
@@ -225,14 +289,15 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
 
 def recvmmsg(call: Call) -> Outcome:
     """recvmmsg(2): messages until one would block or the time-out, looked at only between messages, has passed."""
-    number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
+    flags = _flags(call.args[3])
+    number = call.args[2] & 0xFFFFFFFF
     timeout: float | None = None
     if call.args[4]:
         seconds, nanoseconds = TIMESPEC.unpack(call.memory.read(call.args[4], TIMESPEC.size))
         if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
             raise SyscallError(Errno.EINVAL)
         timeout = seconds + nanoseconds / 1e9
-    return _recvmmsg(call, number, signed(call.args[3]), timeout)
+    return _recvmmsg(call, number, flags, timeout)
 
 
 def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[WouldBlock, None, Answer]:
@@ -257,6 +322,7 @@ def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Gen
             if error.errno is not Errno.EAGAIN:
                 # Told by the next call (sk_err), since this one has messages to report.
                 sock.error = error.errno
+                call.kernel.changed[sock] = None
             break
         done += 1
         if flags & MSG_WAITFORONE:

@@ -44,12 +44,12 @@ def socket(call: Call) -> Outcome:
 def socketpair(call: Call) -> Outcome:
     """socketpair(2) of AF_UNIX."""
     kind, nonblock, cloexec = _type(call.args[1])
+    # The numbers of the descriptors are written first (__sys_socketpair), so EMFILE and EFAULT come before all else.
+    call.ensure_room(2)
+    call.memory.write(call.args[3], call.memory.read(call.args[3], 8))
     one, two = connection.pair(call.kernel, call.caller, kind, signed(call.args[2]))
     one.nonblock = two.nonblock = nonblock
     try:
-        call.ensure_room(2)
-        # EFAULT before a descriptor is installed, as the numbers are written first (__sys_socketpair).
-        call.memory.write(call.args[3], call.memory.read(call.args[3], 8))
         first = call.install(one, cloexec)
         second = call.install(two, cloexec)
         call.memory.write(call.args[3], INT.pack(first) + INT.pack(second))

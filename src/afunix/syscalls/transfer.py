@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_OOB, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
 from afunix.abi.structs import INT
-from afunix.core import blocking
-from afunix.core.message import Received, Sent
+from afunix.core import blocking, stream
+from afunix.core.message import Message, Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import Socket
 from afunix.core.truesize import STREAM_CHUNK
@@ -101,19 +101,33 @@ def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) ->
     (skb_free_datagram). EFAULT: not even the first message could be copied.
     """
     sock = received.sock
-    if OPERATIONS[sock.type].keeps_records:
+    if OPERATIONS[sock.type].keeps_records or received.flags & MSG_OOB:
         received.done()
         raise SyscallError(Errno.EFAULT)
-    if not received.popped and received.partial is None:
-        raise SyscallError(Errno.EFAULT)
     size = received.length
+    peeked = not received.popped and received.partial is None
     received.undo()
+    fitting = _peek_fitting(sock, size, put) if peeked else _take_fitting(sock, size, put)
+    if fitting is None:
+        raise SyscallError(Errno.EFAULT)
+    return fitting
+
+
+def _ahead(sock: Socket) -> Iterator[Message]:
+    """The messages that a read would come to, one after the other."""
+    return (message for message in sock.queue if len(message) and (sock.oobinline or message is not sock.oob))
+
+
+def _take_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) -> Received | None:
     whole: Received | None = None
-    while size and sock.queue:
-        part = RECEIVE[sock.type](sock, min(size, len(sock.queue[0])))
+    while size and (message := next(_ahead(sock), None)) is not None:
+        part = RECEIVE[sock.type](sock, min(size, len(message)))
         if isinstance(part, WouldBlock):
             break
         try:
+            if whole is not None and sock.wants_credentials and part.creds != whole.creds:
+                part.undo()
+                break
             put(0 if whole is None else whole.length, part.data)
         except SyscallError:
             part.undo()
@@ -126,7 +140,35 @@ def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) ->
         if part.files:
             break
     if whole is None:
-        raise SyscallError(Errno.EFAULT)
+        stream.pass_over(sock)
+    return whole
+
+
+def _peek_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) -> Received | None:
+    whole: Received | None = None
+    end = -max(0, sock.peek_off)
+    for message in _ahead(sock):
+        end += len(message)
+        if end <= 0:
+            continue
+        part = RECEIVE[sock.type](sock, min(end, size), MSG_PEEK)
+        if isinstance(part, WouldBlock):
+            break
+        try:
+            put(0, part.data)
+        except SyscallError:
+            part.undo()
+            break
+        if whole is not None and part.length == whole.length:
+            break
+        part.undo()
+        whole = part
+        # Not those of a message behind, which this peek has seen and the call never comes to.
+        whole.files = message.files
+        if end >= size:
+            break
+    if whole is not None and whole.peek_off is not None:
+        sock.peek_off = whole.peek_off + whole.length
     return whole
 
 
@@ -141,7 +183,10 @@ def write(call: Call) -> Outcome:
     sock = call.sock
     if size > PORTION:
         return send_large(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
-    data = call.memory.read(args[1], size) if size else b""
+    try:
+        data = call.memory.read(args[1], size) if size else b""
+    except SyscallError:
+        return send_unreadable(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
     return send_data(call, sock, data, 0, None)
 
 
@@ -195,7 +240,11 @@ def send_large(
     """Send more than PORTION bytes without control messages; `read(offset, count)` gives the program's bytes."""
     if OPERATIONS[sock.type].keeps_records:
         # One byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
-        return send_data(call, sock, read(0, min(size, sock.sndbuf + 1)), flags, address)
+        try:
+            data = read(0, min(size, sock.sndbuf + 1))
+        except SyscallError:
+            return send_unreadable(call, sock, size, read, flags, address)
+        return send_data(call, sock, data, flags, address)
     return _send_portions(call, sock, size, read, flags, address)
 
 
@@ -204,9 +253,15 @@ def _send_portions(
 ) -> Generator[WouldBlock, None, Answer]:
     done = 0
     answer: Answer = 0
+    portion = PORTION
     while done < size:
         try:
-            data = read(done, min(PORTION, size - done))
+            try:
+                data = read(done, min(portion, size - done))
+            except SyscallError:
+                OPERATIONS[sock.type].reserve(sock, size - done, flags, address)
+                portion = buffer_size(sock, size - done, flags)
+                data = read(done, portion)
             rest = flags if done + len(data) == size else flags & ~MSG_OOB
             outcome = send_data(call, sock, data, rest, address)
             part = (yield from outcome) if isinstance(outcome, Generator) else outcome
@@ -224,11 +279,43 @@ def _send_portions(
     return answer
 
 
+def buffer_size(sock: Socket, size: int, flags: int) -> int:
+    """How much of what is sent goes into the next buffer of a stream. The urgent byte is a buffer of its own."""
+    urgent = bool(flags & MSG_OOB) and size > 1
+    return min((sock.sndbuf >> 1) - 64, STREAM_CHUNK, size - urgent)
+
+
+def send_unreadable(
+    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+) -> Outcome:
+    """A send of data that are not all readable: other errors come first, and a stream takes the buffers before.
+
+    EFAULT, also where Linux would first wait for room.
+    """
+    refuse_unreadable(sock, size, flags, address)
+    if OPERATIONS[sock.type].keeps_records:
+        raise SyscallError(Errno.EFAULT)
+    return _send_portions(call, sock, size, read, flags, address)
+
+
+def refuse_unreadable(sock: Socket, size: int, flags: int, address: bytes | None) -> None:
+    """What a send is refused for before its data are looked at."""
+    block = OPERATIONS[sock.type].reserve(sock, size, flags, address)
+    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
+        raise SyscallError(Errno.EAGAIN)
+
+
 def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
     """The iovecs at an address and their total length. EINVAL: more than UIO_MAXIOV, or a bad length; EFAULT."""
     if number > UIO_MAXIOV:
         raise SyscallError(Errno.EINVAL)
-    given = unpack_iovecs(call.memory.read(address, 16 * number)) if number else []
+    try:
+        given = unpack_iovecs(call.memory.read(address, 16 * number)) if number else []
+    except SyscallError:
+        # A bad length in front of what can't be read is met first (copy_iovec_from_user).
+        for at in range(number):
+            clip_iovecs(unpack_iovecs(call.memory.read(address + 16 * at, 16)))
+        raise
     iovecs, total = clip_iovecs(given)
     for base, length in given if number > 1 else iovecs:
         address_check(base, length)
@@ -256,7 +343,7 @@ def _rwf(call: Call) -> int:
 
 
 def _readv(call: Call, flags: int) -> Outcome:
-    iovecs, total = iovecs_at(call, call.args[1], call.args[2])
+    iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
     return receive_data(call, total, flags, lambda received: give_vec(call, received, iovecs))
@@ -299,12 +386,16 @@ def pwritev2(call: Call) -> Outcome:
 
 
 def _writev(call: Call, flags: int) -> Outcome:
-    iovecs, total = iovecs_at(call, call.args[1], call.args[2])
+    iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
     if total > PORTION:
         return send_large(call, call.sock, total, vec_reader(call, iovecs), flags, None)
-    return send_data(call, call.sock, call.memory.read_vec(iovecs), flags, None)
+    try:
+        data = call.memory.read_vec(iovecs)
+    except SyscallError:
+        return send_unreadable(call, call.sock, total, vec_reader(call, iovecs), flags, None)
+    return send_data(call, call.sock, data, flags, None)
 
 
 def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
@@ -331,10 +422,12 @@ def read_address(call: Call, address: int, length: int) -> bytes | None:
     return call.memory.read(address, length)
 
 
-def destination(sock: Socket, raw: bytes | None) -> bytes | None:
-    """The decoded destination. Only datagram sockets look at what it says (DATA-1)."""
+def destination(sock: Socket, raw: bytes | None, flags: int) -> bytes | None:
+    """The decoded destination. Only datagram sockets look at what it says (DATA-1), once MSG_OOB is refused."""
     if raw is None:
         return None
+    if flags & MSG_OOB and sock.type == SOCK_DGRAM:
+        raise SyscallError(Errno.EOPNOTSUPP)
     return decode(raw) if sock.type == SOCK_DGRAM else raw
 
 
@@ -346,17 +439,18 @@ def sendto(call: Call) -> Outcome:
     raw = read_address(call, args[4], signed(args[5])) if args[4] else None
     sock = call.sock
     flags = signed(args[3])
+    address = destination(sock, raw, flags)
+
+    def read(at: int, count: int) -> bytes:
+        return call.memory.read(args[1] + at, count)
+
     if size > PORTION:
-        return send_large(
-            call,
-            sock,
-            size,
-            lambda at, count: call.memory.read(args[1] + at, count),
-            flags,
-            destination(sock, raw),
-        )
-    data = call.memory.read(args[1], size) if size else b""
-    return send_data(call, sock, data, flags, destination(sock, raw))
+        return send_large(call, sock, size, read, flags, address)
+    try:
+        data = read(0, size) if size else b""
+    except SyscallError:
+        return send_unreadable(call, sock, size, read, flags, address)
+    return send_data(call, sock, data, flags, address)
 
 
 def recvfrom(call: Call) -> Outcome:
@@ -370,7 +464,11 @@ def recvfrom(call: Call) -> Outcome:
 def _give_from(call: Call, received: Received) -> Answer:
     answer = _give(call, received, call.args[1])
     if call.args[4]:
-        write_address(call, received.name or b"", call.args[4], call.args[5], unnamed=b"")
+        try:
+            write_address(call, received.name or b"", call.args[4], call.args[5], unnamed=b"")
+        except SyscallError:
+            received.done()
+            raise
     return answer
 
 
@@ -383,6 +481,6 @@ def write_address(call: Call, name: bytes, address: int, length_at: int, unnamed
     raw = encode(name) if name or unnamed is None else unnamed
     if room < 0:
         raise SyscallError(Errno.EINVAL)
+    call.memory.write(length_at, INT.pack(len(raw)))
     if room and raw:
         call.memory.write(address, raw[:room])
-    call.memory.write(length_at, INT.pack(len(raw)))

@@ -7,6 +7,8 @@ mount --bind "$tree" "$tree"
 mount --bind /usr "$tree/usr"
 mount -o remount,bind,ro "$tree/usr"
 mount -t proc proc "$tree/proc"
+mount --bind "$tree/proc/sys" "$tree/proc/sys" # the machine's own settings, which systemd would raise
+mount -o remount,bind,ro "$tree/proc/sys"
 mount -t sysfs -o ro sysfs "$tree/sys"
 mount -t cgroup2 cgroup2 "$tree/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 tmpfs "$tree/run"

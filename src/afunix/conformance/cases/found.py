@@ -1,0 +1,199 @@
+"""Where random programs once found a difference between the core and Linux."""
+
+# ruff: noqa: F403, F405
+from __future__ import annotations
+
+from afunix.conformance.kit import *
+
+INT_SIZE = 4
+MSG_CMSG_COMPAT_FLAG = 0x80000000
+
+
+def number_at(p: Process, address: int) -> int:
+    """An int in memory."""
+    return int.from_bytes(p.peek(address, INT_SIZE), "little", signed=True)
+
+
+@case("OOB-1l")
+def passed_over_and_still_counted(p: Process) -> None:
+    """SIOCINQ and SCM_INQ tell one byte more than there is."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"!", MSG_OOB)
+    p.send(one, b"abc")
+    assert p.recv(two, 1) == b"a"
+    assert p.ioctl(two, SIOCINQ) == 3
+
+
+@case("OOB-1m")
+def a_peer_that_only_lived_in_an_urgent_byte(p: Process) -> None:
+    """The read that drops it still sees it alive; the next one does not."""
+    one, two = p.socketpair(STREAM)
+    p.sendmsg(two, b"!", [rights(two)], MSG_OOB)
+    p.close(two)
+    assert p.recv(one, 1, MSG_DONTWAIT) == EAGAIN
+    assert p.wait_for(one, POLLIN, 2.0) & POLLHUP
+    assert p.recv(one, 1, MSG_DONTWAIT) == EOF
+
+
+@case("CONN-9f", each=[11, 15])
+def no_such_type(p: Process, kind: int) -> None:
+    """Also with a protocol that would be refused."""
+    assert p.socket(kind) == EINVAL
+    assert p.socket(kind, 77) == EINVAL
+    assert p.socketpair(kind) == (EINVAL, EINVAL)
+
+
+@case("CONN-9g", types=ALL)
+def where_to_put_a_pair_comes_first(p: Process, kind: int) -> None:
+    """The numbers of the descriptors are written before any socket is made."""
+    assert p.call("socketpair", AF_UNIX, kind, 77, BAD) == EFAULT
+
+
+@case("NAME-10h", types=ALL)
+def a_length_without_a_name(p: Process, kind: int) -> None:
+    """Of getsockname and accept."""
+    s = p.socket(kind)
+    length = p.put((20).to_bytes(INT_SIZE, "little"))
+    assert p.call("getsockname", s, BAD, length) == EFAULT
+    assert number_at(p, length) == 2
+
+
+@case("SCM-3h")
+def padding_is_not_written(p: Process) -> None:
+    """Behind one descriptor are four bytes that nobody touches."""
+    one, two = p.socketpair(STREAM)
+    p.sendmsg(one, b"x", [rights(one)])
+    control = p.put(b"\xa5" * 40)
+    buffer = p.put(b"?")
+    iovec = p.put(buffer.to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    words = (0, 0, iovec, 1, control, 40, 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    assert p.call("recvmsg", two, header, 0) == 1
+    assert p.peek(control + 20, 20) == b"\xa5" * 20
+
+
+@case("SCM-3i", types=ALL)
+def a_message_taken_without_its_sender(p: Process, kind: int) -> None:
+    """The descriptor that came with it is closed: the pipe ends."""
+    r, w = p.pipe()
+    one, two = p.socketpair(kind)
+    p.sendmsg(one, b"x", [rights(w)])
+    p.close(w)
+    buffer, length = p.room(8), p.put((0xFFFFFFFF).to_bytes(INT_SIZE, "little"))
+    assert p.call("recvfrom", two, buffer, 8, 0, buffer, length) == EINVAL
+    assert p.wait_for(r, POLLIN, 2.0) & POLLHUP
+    assert p.recv(two, 1, MSG_DONTWAIT) == EAGAIN
+
+
+@case("SCM-9d")
+def a_record_nobody_can_get(p: Process) -> None:
+    """The malformed control message is not looked at."""
+    assert p.sendmsg(p.socket(SEQPACKET), b"x", bytes(16)) == ENOTCONN
+    one, two = p.socketpair(SEQPACKET)
+    p.send(one, b"x")
+    p.close(two)
+    assert p.sendmsg(one, b"x", bytes(16)) == ECONNRESET
+
+
+@case("DATA-17b")
+def a_broken_pipe_comes_before_bad_data(p: Process) -> None:
+    """As does what else a send is refused for."""
+    one, two = p.socketpair(STREAM)
+    p.close(two)
+    assert p.call("write", one, BAD, 1) == EPIPE
+    assert p.signals() == [SIGPIPE]
+    assert p.call("write", p.socket(STREAM), BAD, 1) == ENOTCONN
+    three, _ = p.socketpair(DGRAM)
+    assert p.call("write", three, BAD, 300_000) == EMSGSIZE
+    assert p.call("sendto", three, BAD, 1, MSG_OOB, 0, 0) == EOPNOTSUPP
+    assert p.call("write", p.socket(DGRAM), BAD, 1) == EFAULT
+
+
+@case("DATA-17c")
+def as_much_as_can_be_read(p: Process) -> None:
+    """An urgent byte is a buffer of its own."""
+    one, two = p.socketpair(STREAM)
+    last = p.task.base + (1 << 22) - 1
+    p.task.write(last, b"z")
+    assert p.call("sendto", one, last, 2, MSG_OOB, 0, 0) == 1
+    assert p.recv(two) == b"z"
+    p.send(one, b"abc")
+    p.send(one, b"def")
+    assert p.call("recvfrom", two, last - 2, 6, MSG_PEEK, 0, 0) == 3
+    assert p.call("read", two, last - 2, 6) == 3
+    assert p.recv(two) == b"def"
+
+
+@case("DATA-17d")
+def an_urgent_byte_lost_to_a_bad_buffer(p: Process) -> None:
+    """The data behind it stay."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"!", MSG_OOB)
+    p.send(one, b"a")
+    assert p.call("read", two, BAD, 1) == EFAULT
+    assert p.recv(two, 1, MSG_OOB) == EINVAL
+    assert p.recv(two) == b"a"
+
+
+@case("DATA-14c")
+def more_than_a_thousand_ends_of_file(p: Process) -> None:
+    """recvmmsg has no such limit as sendmmsg; readv takes its number as an int."""
+    one, two = p.socketpair(STREAM)
+    p.close(two)
+    assert p.call("recvmmsg", one, p.put(bytes(64 * 1100)), 1100, 0, 0) == 1100
+    assert p.call("readv", one, p.put(bytes(16)), 1 << 32) == 0
+
+
+@case("DATA-14c", each=["sendmsg", "recvmsg"])
+def flags_of_a_program_of_32_bits(p: Process, call: str) -> None:
+    """They are EINVAL."""
+    one, _ = p.socketpair(DGRAM)
+    assert p.call(call, one, BAD, MSG_CMSG_COMPAT_FLAG) == EINVAL
+    assert p.call(call[:4] + "mmsg", one, BAD, 0, MSG_CMSG_COMPAT_FLAG, 0) == EINVAL
+
+
+@case("SCM-6g", since=(6, 5))
+def no_room_for_a_pidfd(p: Process) -> None:
+    """A pointer that is bad installs none."""
+    one, _ = p.socketpair(STREAM)
+    length = p.put((4).to_bytes(INT_SIZE, "little"))
+    assert p.call("getsockopt", one, SOL_SOCKET, SO_PEERPIDFD, BAD, length) == EFAULT
+    assert p.socket(STREAM) == 5
+
+
+@case("OPT-1l")
+def a_level_that_is_not_ours(p: Process) -> None:
+    """Before the bad pointers."""
+    assert p.call("getsockopt", p.socket(STREAM), 6, 1, BAD, BAD) == EOPNOTSUPP
+
+
+@case("DATA-14d", each=["address", "iovecs"])
+def what_of_a_header_is_looked_at_first(p: Process, what: str) -> None:
+    """The address before the number of iovecs."""
+    one, _ = p.socketpair(DGRAM)
+    words = (BAD if what == "address" else 0, 16, BAD, 1025, 0, 0, 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    assert p.call("sendmsg", one, header, 0) == (EFAULT if what == "address" else EMSGSIZE)
+
+
+@case("DATA-12d", types=RECORDS)
+def an_empty_message_peeked_at(p: Process, kind: int) -> None:
+    """Twice: the second peek sees nothing, or what is behind."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PEEK_OFF, 0)
+    p.send(one, b"")
+    assert p.recv_length(two, 5, MSG_PEEK | MSG_DONTWAIT) == 0
+    assert p.recv(two, 5, MSG_PEEK | MSG_DONTWAIT) == EAGAIN
+    p.send(one, b"abc")
+    assert p.recv(two, 5, MSG_PEEK) == b"abc"
+    assert p.recv_length(two, 5) == 0
+
+
+@case("DATA-14e")
+def a_bad_length_before_the_end_of_memory(p: Process) -> None:
+    """The second iovec lies on a page that is not there."""
+    last = p.task.base + (1 << 22) - 16
+    p.task.write(last, p.task.base.to_bytes(8, "little") + (1 << 63).to_bytes(8, "little"))
+    assert p.call("readv", p.socketpair(STREAM)[0], last, 2) == EINVAL
+    p.task.write(last, p.task.base.to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    assert p.call("readv", 3, last, 2) == EFAULT

@@ -1,0 +1,206 @@
+"""The short ways of SOCK_STREAM: what is common done at a third of the cost, what waits handed over at once.
+
+Each does what `stream.send` and `stream.receive` would, or says that it isn't the common case.
+"""
+
+from __future__ import annotations
+
+from afunix.core.message import Message
+from afunix.core.socket import ESTABLISHED, Socket
+from afunix.core.truesize import STREAM_CHUNK
+from afunix.core.truesize import stream as truesize
+
+__all__ = ["hand_back", "hand_over", "plain", "put", "split", "take"]
+
+SMALL = 192
+SMALL_TRUESIZE = 768
+"""A message of up to so many bytes costs so much."""
+STREAM_CHUNK_TRUESIZE = truesize(STREAM_CHUNK)
+LEAST_SNDBUF = (STREAM_CHUNK + 64) * 2
+"""From here on a send is cut into buffers of STREAM_CHUNK."""
+LIMITLESS = 1 << 62
+
+
+def plain(sock: Socket, peer: Socket) -> bool:
+    """Whether bytes from one to the other need nothing but to arrive."""
+    return not (
+        sock.shut or peer.shut or sock.passcred or sock.passpidfd or peer.passcred or peer.passpidfd or not peer.grafted
+    )
+
+
+def hand_over(sock: Socket, data: bytes) -> bool:
+    """Give data to the read that waits on this socket (`Socket.taker`) without a queue between, if it takes them all.
+
+    To everybody else it is as if the reader had been very quick. Not where others would have seen the data, too:
+    where something is queued already, or somebody else waits.
+    """
+    taker = sock.taker
+    waiters = sock.readable.waiters
+    if taker is None or sock.queue or len(data) > taker.size or len(waiters) != 1:
+        return False
+    sock.taker = None
+    waiters.clear()
+    taker.data = data
+    taker()
+    return True
+
+
+def hand_back(sock: Socket, data: bytes) -> None:
+    """Put data that were handed over in front of the queue: the read ended without them."""
+    owner = sock.peer
+    if owner is None:
+        return
+    message = Message(data, _cost(len(data), 0, LIMITLESS), owner)
+    if len(data) > STREAM_CHUNK:
+        message.whole = data
+    owner.wmem += message.truesize
+    sock.queue.appendleft(message)
+    kernel = sock.kernel
+    kernel.changed[sock] = None
+    kernel.wakeups.wake(sock.readable)
+
+
+def put(sock: Socket, data: bytes) -> int:
+    """The common case of `send` for who never takes it back: the bytes sent, or 0 where it is not the common case.
+
+    That is data that fit whole, without anything special on the way. It costs a third of `send`, and leaves no note in
+    `Kernel.changed`: it is for front ends that go by wait queues alone.
+    """
+    peer = sock.peer
+    size = len(data)
+    wmem = sock.wmem
+    if (
+        peer is None
+        or not size
+        or sock.shut
+        or peer.shut
+        or wmem >= sock.sndbuf
+        or sock.passcred
+        or sock.passpidfd
+        or peer.passcred
+        or peer.passpidfd
+        or not peer.grafted
+    ):
+        return 0
+    if peer.taker is not None and hand_over(peer, data):
+        return size
+    cost = SMALL_TRUESIZE if size <= SMALL else _cost(size, wmem, sock.sndbuf)
+    if not cost:
+        return 0
+    spare = sock.kernel.spare
+    if spare:
+        message = spare.pop()
+        message.data = data
+        message.truesize = cost
+        message.owner = sock
+    else:
+        message = Message(data, cost, sock)
+    if size > STREAM_CHUNK:
+        message.whole = data
+    sock.wmem = wmem + cost
+    peer.queue.append(message)
+    readable = peer.readable
+    if readable.waiters:
+        sock.kernel.wakeups.pending[readable] = None
+    return size
+
+
+def _cost(size: int, wmem: int, sndbuf: int) -> int:
+    """The truesize of so many bytes sent at once, in however many buffers; 0 if they don't fit whole."""
+    if size <= STREAM_CHUNK:
+        return truesize(size) if size <= (sndbuf >> 1) - 64 else 0
+    if sndbuf < LEAST_SNDBUF:
+        return 0
+    full, rest = divmod(size - 1, STREAM_CHUNK)
+    before_last = full * STREAM_CHUNK_TRUESIZE
+    return before_last + truesize(rest + 1) if wmem + before_last < sndbuf else 0
+
+
+def split(sock: Socket, message: Message, index: int = 0) -> Message:
+    """Put the buffers of which a message stands for several in its place in the queue; the first of them."""
+    whole = message.whole
+    assert whole is not None
+    view = memoryview(whole)
+    size = len(whole)
+    buffers = []
+    for start in range(0, size, STREAM_CHUNK):
+        end = start + STREAM_CHUNK
+        cost = STREAM_CHUNK_TRUESIZE if end <= size else truesize(size - start)
+        buffer = Message(view[start:end], cost, message.owner, creds=message.creds)
+        buffer.whole = whole
+        buffer.offset = start
+        buffers.append(buffer)
+    queue = sock.queue
+    del queue[index]
+    for buffer in reversed(buffers):
+        queue.insert(index, buffer)
+    return buffers[0]
+
+
+def take(sock: Socket, size: int) -> bytes | None:
+    """The common case of `receive` for who wants bytes only and never puts them back; None where it isn't that.
+
+    That is all or the beginning of one send. As `put` it leaves no note in `Kernel.changed`.
+    """
+    queue = sock.queue
+    if not queue or sock.oob is not None or sock.error is not None or sock.peek_off >= 0 or sock.state != ESTABLISHED:
+        return None
+    message = queue[0]
+    if message.files:
+        return None
+    data = message.data
+    consumed = message.consumed
+    left = len(data) - consumed
+    if left > size:
+        if size <= 0:
+            return None
+        if message.whole is data:
+            message = split(sock, message)
+            data = message.data
+            if len(data) <= size:
+                return None
+        message.consumed = consumed + size
+        part = data[consumed : message.consumed]
+        return part if type(part) is bytes else bytes(part)
+    if not left or (left < size and (len(queue) > 1 or sock.rcvlowat > 1)):
+        return _take_long(sock, message, size) if message.offset == 0 and message.whole is not None else None
+    queue.popleft()
+    owner = message.owner
+    owner.wmem -= message.truesize
+    kernel = sock.kernel
+    writable = owner.writable
+    if writable.waiters and owner.has_space:
+        kernel.wakeups.pending[writable] = None
+    if type(data) is not bytes:
+        return bytes(data[consumed:])
+    spare = kernel.spare
+    if not spare and message.creds is None:
+        # The next `put` takes this one, which saves making and freeing one.
+        message.consumed = 0
+        message.data = b""
+        message.whole = None
+        spare.append(message)
+    return data[consumed:] if consumed else data
+
+
+def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
+    """All of one send that lies in several buffers, if nothing lies behind it: its own bytes, uncopied."""
+    whole = first.whole
+    queue = sock.queue
+    if whole is None or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
+        return None
+    end = 0
+    for message in queue:
+        if message.whole is not whole or message.offset != end or message.files:
+            return None  # the same bytes may have been sent twice
+        end += len(message.data)
+    if end != len(whole):
+        return None
+    owner = first.owner
+    for message in queue:
+        owner.wmem -= message.truesize
+    queue.clear()
+    writable = owner.writable
+    if writable.waiters and owner.has_space:
+        sock.kernel.wakeups.pending[writable] = None
+    return whole

@@ -1,0 +1,262 @@
+"""What a socket object is, whatever it does: its descriptor, its life, its time-out.
+
+It derives from the standard library's class, whose descriptor stays -1 for a virtual socket. So libraries that ask
+isinstance get what they want, all that is written in Python there (makefile, context manager, closing with files
+open) is used as it is, and what a closed socket is asked falls through to the base class, which says EBADF as ever.
+Where the host has no AF_UNIX nothing else is needed of it either.
+"""
+
+from __future__ import annotations
+
+import socket as standard
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from afunix.abi.constants import AF_UNIX, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
+from afunix.abi.errno import Errno, SyscallError
+from afunix.core import connection
+from afunix.core.socket import Socket
+from afunix.core.stream_quick import put, take
+from afunix.inproc import host, numbers
+from afunix.inproc.host import bad_descriptor, os_error
+from afunix.inproc.kernel import current
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from afunix.inproc.process import Process
+    from afunix.inproc.waiting import Taker
+
+__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "opened"]
+
+LEVELS: Final = host.to_linux("SOL_")
+"""Numbers of option levels that are other on the host than on Linux."""
+
+
+def nothing_to_take(sock: Socket, size: int) -> None:
+    """Stands in for `take` where recv has to look closer."""
+
+
+def nothing_to_put(sock: Socket, data: bytes) -> int:
+    """Stands in for `put` where send has to look closer."""
+    return 0
+
+
+class Endpoint(standard.socket):
+    """A virtual socket of this process, or a socket of the host where `_sock` is None and `_kind` 0."""
+
+    __slots__ = (
+        "_fd",
+        "_kernel",
+        "_kind",
+        "_lock",
+        "_pending",
+        "_process",
+        "_proto",
+        "_put",
+        "_sock",
+        "_take",
+        "_taker",
+        "_timeout",
+        "_waits",
+        "_wakeups",
+    )
+
+    _sock: Socket | None
+    _process: Process
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        self._sock = None
+        self._kind = 0
+        self._take: Callable[[Socket, int], bytes | None] = nothing_to_take
+        self._put: Callable[[Socket, bytes], int] = nothing_to_put
+        if fileno is None and family != AF_UNIX:
+            super().__init__(family, type, proto)
+            return
+        opened(self)
+        if fileno is None:
+            process = current()
+            kernel = process.kernel
+            kind = SOCK_STREAM if type == -1 else int(type)
+            with kernel.lock:
+                try:
+                    sock = connection.create(kernel.core, process.core, kind & SOCK_TYPE_MASK, max(proto, 0))
+                    fd = process.core.descriptors.install(sock, cloexec=True)
+                except SyscallError as error:
+                    raise os_error(error) from None
+            sock.nonblock = bool(kind & SOCK_NONBLOCK)
+            self._begin(process, fd, sock)
+        elif not numbers.is_virtual(fileno):
+            super().__init__(family, type, proto, fileno)
+        else:
+            process, fd, file = numbers.find(fileno)
+            if not isinstance(file, Socket):
+                raise os_error(SyscallError(Errno.ENOTSOCK))
+            self._begin(process, fd, file)
+
+    def _begin(self, process: Process, fd: int, sock: Socket) -> None:
+        """Be the virtual socket that this descriptor of the process refers to."""
+        kernel = process.kernel
+        self._take = nothing_to_take
+        self._put = nothing_to_put
+        self._process = process
+        self._fd = fd
+        self._kind = sock.type
+        self._proto = 0
+        self._kernel = kernel
+        self._lock = kernel.lock
+        self._taker: Taker | None = None
+        self._wakeups = kernel.core.wakeups
+        self._pending = kernel.core.wakeups.pending
+        self._timeout: float | None = 0.0 if sock.nonblock else None
+        self._waits = not sock.nonblock
+        self._sock = sock
+        default = standard.getdefaulttimeout()
+        if default is not None and not sock.nonblock:
+            self.settimeout(default)
+        elif sock.type == SOCK_STREAM:
+            self._take = take
+            self._put = put
+
+    # What it is.
+
+    @property
+    def family(self) -> Any:
+        """AF_UNIX, or what the host says."""
+        return getattr(standard, "AF_UNIX", AF_UNIX) if self._kind else super().family
+
+    @property
+    def type(self) -> Any:
+        """The type, without flags."""
+        return standard.SocketKind(self._kind) if self._kind else super().type
+
+    @property
+    def proto(self) -> int:
+        """The protocol."""
+        return self._proto if self._kind else super().proto
+
+    @property
+    def timeout(self) -> float | None:
+        """As gettimeout."""
+        return self._timeout if self._kind else super().timeout
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when closed. Of a virtual socket see `afunix.inproc.numbers`."""
+        if self._sock is None:
+            return super().fileno()
+        return self._process.base | self._fd
+
+    # Life.
+
+    def _real_close(self, *args: Any) -> None:
+        sock = self._sock
+        if sock is None:
+            super()._real_close(*args)  # type: ignore[misc]
+            return
+        self._forget()
+        process = self._process
+        process.call(process._close, self._fd, sock)
+
+    def _forget(self) -> None:
+        self._sock = None
+        self._take = nothing_to_take
+        self._put = nothing_to_put
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:  # modules are emptied at the end
+        sock: Socket | None = getattr(self, "_sock", None)
+        if sock is None:
+            if not getattr(self, "_kind", 0):
+                super().__del__()  # type: ignore[misc]
+            return
+        try:
+            if sock.references and self._process.core.descriptors.files.get(self._fd) is sock:
+                _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:  # the warning may be an error
+            self._forget()
+            self._process.abandon(self._fd, sock)
+
+    def detach(self) -> int:
+        """Close the object without closing the descriptor, which is returned."""
+        number = self.fileno()
+        if self._sock is None:
+            return super().detach()
+        opened(self, closed=True)
+        self._forget()
+        return number
+
+    def dup(self) -> Self:
+        """A new object with a new descriptor for the same open file description."""
+        if self._sock is None:
+            return super().dup()
+        process = self._process
+        fd = process.call(duplicate, process, self._fd)
+        twin = self.__class__(fileno=process.base | fd)
+        twin.settimeout(self._timeout)
+        return twin
+
+    def get_inheritable(self) -> bool:
+        """Whether exec keeps the descriptor."""
+        if self._sock is None:
+            return super().get_inheritable()
+        return not self._process.call(self._process.core.descriptors.get_cloexec, self._fd)
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Say whether exec keeps the descriptor."""
+        if self._sock is None:
+            super().set_inheritable(inheritable)
+        else:
+            self._process.call(self._process.core.descriptors.set_cloexec, self._fd, not inheritable)
+
+    # Time-outs.
+
+    def settimeout(self, value: float | None) -> None:
+        """None: wait for ever. 0: never wait. Else seconds to wait, as a float."""
+        if self._sock is None:
+            super().settimeout(value)
+            return
+        if value is not None:
+            value = float(value)
+            if value < 0:
+                raise ValueError("Timeout value out of range")
+        self._timeout = value
+        self._waits = value is None
+        self._sock.nonblock = value is not None
+        if self._kind == SOCK_STREAM:
+            self._take = take
+            self._put = nothing_to_put if value else put
+
+    def gettimeout(self) -> float | None:
+        """Seconds to wait, or None."""
+        return super().gettimeout() if self._sock is None else self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """settimeout(None) or settimeout(0)."""
+        if self._sock is None:
+            super().setblocking(flag)
+        else:
+            self.settimeout(None if flag else 0.0)
+
+    def getblocking(self) -> bool:
+        """Whether calls wait."""
+        return super().getblocking() if self._sock is None else self._timeout != 0.0
+
+    # For those who derive from it.
+
+    def _open(self, sock: Socket | None) -> Socket:
+        """The core's socket, if the descriptor still refers to it: EBADF, as for one that was closed by its number."""
+        if sock is None or self._process.core.descriptors.files.get(self._fd) is not sock:
+            raise bad_descriptor()
+        return sock
+
+
+def opened(sock: Any, closed: bool = False) -> None:
+    """Set what the base class's own methods look at."""
+    sock._io_refs = 0
+    sock._closed = closed
+
+
+def duplicate(process: Process, fd: int) -> int:
+    """A new descriptor of the process for the same file."""
+    descriptors = process.core.descriptors
+    return descriptors.install(descriptors.get(fd), cloexec=True)

@@ -1,0 +1,188 @@
+"""Receiving: the methods of `socket` that take data and descriptors out of our kernel."""
+
+from __future__ import annotations
+
+import socket as standard
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
+from afunix.abi.errno import SyscallError
+from afunix.core.socket import ESTABLISHED
+from afunix.core.stream_quick import take
+from afunix.inproc import passing, transfer
+from afunix.inproc.addresses import to_python
+from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
+from afunix.inproc.host import MONOTONIC, os_error, to_host_flags, to_linux_flags
+from afunix.inproc.waiting import Taker
+
+if TYPE_CHECKING:
+    from afunix.core.message import Received
+
+__all__ = ["Receiving"]
+
+
+class Receiving(Endpoint):
+    """A socket that receives."""
+
+    __slots__ = ()
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Receive at most bufsize bytes; b"" at the end."""
+        if not flags and self._take is not nothing_to_take:
+            with self._lock:
+                data = self._take(self._sock, bufsize)  # type: ignore[arg-type]
+                if data is not None:
+                    if self._pending:
+                        self._wakeups.apply()
+                    return data
+                taker = self._enter(bufsize) if self._waits else None
+            if taker is not None and (data := self._await(taker, bufsize)) is not None:
+                return data
+        if self._sock is None:
+            return super().recv(bufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        if not bufsize:
+            return b""
+        return self._receive(bufsize, flags, None)[0].data
+
+    def _enter(self, size: int) -> Taker | None:
+        """Begin to wait for data, where that is all there is to do. The lock is held."""
+        sock = self._sock
+        if sock is None or size <= 0 or sock.state != ESTABLISHED or sock.nonblock or sock.rcvtimeo is not None:
+            return None
+        taker, self._taker = self._taker or Taker(self._kernel), None
+        if taker.enter(sock, size):
+            return taker
+        self._taker = taker
+        return None
+
+    def _await(self, taker: Taker, size: int) -> bytes | None:
+        """What is received in the end, or None where there is more to do than to wait."""
+        sock = self._sock
+        while True:
+            data = None if sock is None else taker.wait(sock)
+            if data is None and sock is not None:
+                with self._lock:
+                    data = take(sock, size)
+                    if data is None and taker.enter(sock, size):
+                        continue
+                    if self._pending:
+                        self._wakeups.apply()
+            self._taker = taker
+            return data
+
+    def _receive(self, size: int, flags: int, room: int | None) -> tuple[Received, list[tuple[int, int, bytes]], int]:
+        """What came, its control messages in so many bytes of room, and bits for msg_flags; None: without any."""
+        sock = self._sock
+        process = self._process
+        kernel = process.kernel
+        flags = to_linux_flags(int(flags))
+        plain = flags & ~MSG_CMSG_CLOEXEC
+        with kernel.lock:
+            try:
+                sock = self._open(sock)
+                if self._timeout:
+                    received = transfer.until_ready(
+                        kernel,
+                        sock,
+                        lambda: transfer.receive(kernel, sock, size, plain, False),
+                        MONOTONIC() + self._timeout,
+                        False,
+                    )
+                else:
+                    received = transfer.receive(kernel, sock, size, plain, self._timeout is None)
+                items: list[tuple[int, int, bytes]] = []
+                extra = 0
+                if room is not None:
+                    items, extra = passing.control(process, received, sock, room, flags)
+                received.done()
+                return received, items, extra
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                kernel.settle()
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """Data, and the sender's address or None."""
+        if self._sock is None:
+            return super().recvfrom(bufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recvfrom")
+        received = self._receive(bufsize, flags, None)[0]
+        return received.data, _sender(received)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive into a buffer; the number of bytes."""
+        if self._sock is None:
+            return super().recv_into(buffer, nbytes, flags)
+        view = _room(buffer, nbytes, "recv_into")
+        data = self.recv(len(view), flags)
+        view[: len(data)] = data
+        return len(data)
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As recv_into, with the sender's address."""
+        if self._sock is None:
+            return super().recvfrom_into(buffer, nbytes, flags)
+        view = _room(buffer, nbytes, "recvfrom_into")
+        data, address = self.recvfrom(len(view), flags)
+        view[: len(data)] = data
+        return len(data), address
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
+        """Data, control messages (level, type, data), msg_flags, the sender's address or None."""
+        if self._sock is None:
+            return super().recvmsg(bufsize, ancbufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        if ancbufsize < 0:
+            raise ValueError("invalid ancillary data buffer length")
+        received, items, extra = self._receive(bufsize, flags, ancbufsize)
+        return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
+
+    def recvmsg_into(
+        self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        """As recvmsg, into buffers; their number of bytes in place of the data."""
+        if self._sock is None:
+            return super().recvmsg_into(buffers, ancbufsize, flags)
+        if ancbufsize < 0:
+            raise ValueError("invalid ancillary data buffer length")
+        views = [_room(buffer, 0, "recvmsg_into") for buffer in buffers]
+        received, items, extra = self._receive(sum(map(len, views)), flags, ancbufsize)
+        data = received.data
+        position = 0
+        for view in views:
+            part = data[position : position + len(view)]
+            view[: len(part)] = part
+            position += len(part)
+        return received.length, _shown(items), to_host_flags(received.flags | extra), _sender(received)
+
+
+def _room(buffer: Any, nbytes: int, name: str) -> memoryview:
+    view = memoryview(buffer)
+    if view.readonly:
+        raise TypeError(f"{name}() argument 1 must be read-write bytes-like object, not {type(buffer).__name__}")
+    view = view.cast("B") if view.nbytes else view
+    if nbytes < 0:
+        raise ValueError(f"negative buffersize in {name}")
+    if nbytes > len(view):
+        raise ValueError(
+            "buffer too small for requested bytes"
+            if name == "recv_into"
+            else "nbytes is greater than the length of the buffer"
+        )
+    return view[:nbytes] if nbytes else view
+
+
+def _sender(received: Received) -> Any:
+    return to_python(received.name) if received.name else None
+
+
+def _shown(items: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    if not LEVELS:
+        return items
+    here = int(standard.SOL_SOCKET)
+    return [(here if level == SOL_SOCKET else level, kind, data) for level, kind, data in items]
