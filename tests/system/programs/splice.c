@@ -217,6 +217,23 @@ CASE(proxy_through_pipes) {
     join(proxy);
 }
 
+/* The host's own splice takes from a pipe's files the ability to be read without waiting (FMODE_NOWAIT). */
+CASE(pipe_that_was_spliced_before) {
+    int sides[2], way[2];
+    char data[8];
+    make_pair(SOCK_STREAM, sides);
+    TRY(pipe2(way, O_CLOEXEC));
+    int file = (int)TRY(open(path_of("file"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    CHECK(pwrite(file, "first", 5, 0) == 5);
+    RET(splice(file, NULL, way[1], NULL, 5, 0), 5);
+    RET(splice(way[0], NULL, sides[0], NULL, 5, 0), 5);
+    RET(splice(sides[1], NULL, way[1], NULL, 5, 0), 5);
+    CHECK(read(way[0], data, sizeof data) == 5 && memcmp(data, "first", 5) == 0);
+    TRY(fcntl(sides[1], F_SETFL, O_NONBLOCK));
+    ERR(splice(sides[1], NULL, way[1], NULL, 5, 0), EAGAIN);
+    ERR(splice(way[0], NULL, sides[0], NULL, 5, SPLICE_F_NONBLOCK), EAGAIN);
+}
+
 CASE(tee_and_vmsplice) {
     int one[2], two[2], sides[2];
     make_pair(SOCK_STREAM, sides);
