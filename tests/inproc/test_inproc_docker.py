@@ -8,6 +8,7 @@ import os
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,8 @@ class Daemon(http.server.BaseHTTPRequestHandler):
         self.send_response(101, "UPGRADED")
         self.send_header("Connection", "Upgrade")
         self.end_headers()
+        self.wfile.flush()
+        time.sleep(0.5)  # the client reads the head through a buffer, and what is in that with it is lost to it
         self.wfile.write(FRAMES)
         self.close_connection = True
 

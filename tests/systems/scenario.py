@@ -78,12 +78,11 @@ def script(*parts: str) -> str:
 
 
 def placements(
-    scenarios: Sequence[Scenario], *, everywhere: bool = False
+    scenarios: Sequence[Scenario],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Parametrises a test by scenario and world, with the limits that a scenario sets.
 
-    Except for some systems (`everywhere`) only what runs wholly inside is quick enough to be run each time; the other
-    worlds are `long`.
+    Only what runs wholly inside is run each time; the other worlds are `long`.
     """
     params = []
     for scenario in scenarios:
@@ -92,6 +91,6 @@ def placements(
         if scenario.long:
             marks.append(pytest.mark.long)
         for world in scenario.worlds:
-            seldom = [] if everywhere or world == PRIVATE or scenario.long else [pytest.mark.long]
+            seldom = [] if world == PRIVATE or scenario.long else [pytest.mark.long]
             params.append(pytest.param(scenario, world, marks=[*marks, *seldom], id=f"{scenario}-{world}"))
     return pytest.mark.parametrize(("scenario", "world"), params)

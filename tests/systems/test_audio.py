@@ -67,6 +67,7 @@ END
 
 PULSEAUDIO = Scenario(
     name="pulseaudio: pactl, a null sink, a stream through shared memory, a recording, many clients",
+    long=True,
     server=r"""
         start pulse pulseaudio -n --daemonize=no --exit-idle-time=-1 --use-pid-file=no \
             --realtime=no --high-priority=no \

@@ -335,7 +335,7 @@ SCENARIOS = [
 ]
 
 
-@placements(SCENARIOS, everywhere=True)
+@placements(SCENARIOS)
 def test_same_as_native(scenario: Scenario, world: str, same_as_native: Callable[[Scenario, str], None]) -> None:
     same_as_native(scenario, world)
 

@@ -105,6 +105,7 @@ CONTAINERS = Scenario(
 
 EVENTS = Scenario(
     name="events while containers and an image are made and go, and a build",
+    long=True,
     server=DAEMON,
     steps=IMPORT
     + r"""
@@ -155,6 +156,7 @@ SHARED_SOCKET = Scenario(
 
 CONTAINERD = Scenario(
     name="containerd alone, by ctr",
+    long=True,
     server=r"""
     cat >config.toml <<END
 version = 2

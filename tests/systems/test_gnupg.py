@@ -27,6 +27,7 @@ SERVER = (
 
 KEYS = Scenario(
     name="gpg: a key is made, signs and decrypts by the agent; commands to the agent; its ssh keys",
+    long=True,
     server=SERVER,
     steps=HOME
     + r"""

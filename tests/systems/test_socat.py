@@ -56,6 +56,7 @@ STREAMS = Scenario(
 
 DATAGRAMS = Scenario(
     name="UNIX-RECV, UNIX-RECVFROM, UNIX-SENDTO, UNIX-SEND and their abstract kin: datagrams",
+    long=True,
     server=r"""
         name=${DIR##*/}
         start receives socat -u -b 65536 UNIX-RECV:r OPEN:received,creat,append
