@@ -17,6 +17,7 @@ from afunix.core.socket import Socket
 from afunix.supervisor import hostcalls
 from afunix.supervisor.hostcalls import Gone
 from afunix.supervisor.listener import Listener
+from afunix.supervisor.passed import bring_back
 from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.signals import nudged
 from afunix.supervisor.watch import Watch
@@ -145,10 +146,7 @@ class Answers:
         if front is None:
             front = Placeholder(sock, self._watch)
         assert isinstance(front, Placeholder)
-        if front.held < 0 and front.parked is not None:
-            front.parked.sync()
-            if front.held < 0 and front.parked is not None:
-                front.parked.unpark_all()
+        bring_back(front)
         if front.held >= 0 and sock.nonblock:
             os.set_blocking(front.held, False)
         return front

@@ -11,7 +11,15 @@ from afunix.core.file import File
 if TYPE_CHECKING:
     from afunix.supervisor.placeholder import Placeholder
 
-__all__ = ["HostFile"]
+__all__ = ["HostFile", "bring_back"]
+
+
+def bring_back(item: HostFile | Placeholder) -> None:
+    """Have the supervisor hold its copy of what is parked in a placeholder's queue, if it is."""
+    if item.held < 0 and item.parked is not None:
+        item.parked.sync()
+        if item.held < 0 and item.parked is not None:
+            item.parked.unpark_all()
 
 
 class HostFile(File):
@@ -37,10 +45,7 @@ class HostFile(File):
 
     def fetch(self) -> int:
         """The supervisor's copy, taken out of the queue that it is parked in if need be."""
-        if self.held < 0 and self.parked is not None:
-            self.parked.sync()
-            if self.held < 0:
-                self.parked.unpark_all()
+        bring_back(self)
         return self.held
 
     def close(self) -> None:

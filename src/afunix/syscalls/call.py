@@ -58,7 +58,7 @@ class Undoable(Protocol):
     def undo(self) -> int:
         """Take it back: the answer did not reach the program.
 
-        Returns the part of the call's value that could not be taken back; made again, the call is answered with it.
+        Returns the part of the call's value that could not be taken back.
         """
 
     def done(self) -> None:

@@ -180,14 +180,7 @@ def write(call: Call) -> Outcome:
         raise SyscallError(Errno.EFAULT)
     if size > MAX_RW_COUNT:
         size = MAX_RW_COUNT
-    sock = call.sock
-    if size > PORTION:
-        return send_large(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
-    try:
-        data = call.memory.read(args[1], size) if size else b""
-    except SyscallError:
-        return send_unreadable(call, sock, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
-    return send_data(call, sock, data, 0, None)
+    return send_from(call, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
 
 
 def _send_later(
@@ -232,6 +225,18 @@ class Portions:
     def undo(self) -> int:
         """Take back what can be of the last portion; all before it stays sent."""
         return self._before + self._last.undo()
+
+
+def send_from(call: Call, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None) -> Outcome:
+    """Send `size` bytes of the program's memory without control messages; `read(offset, count)` gives them."""
+    sock = call.sock
+    if size > PORTION:
+        return send_large(call, sock, size, read, flags, address)
+    try:
+        data = read(0, size) if size else b""
+    except SyscallError:
+        return send_unreadable(call, sock, size, read, flags, address)
+    return send_data(call, sock, data, flags, address)
 
 
 def send_large(
@@ -389,13 +394,7 @@ def _writev(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    if total > PORTION:
-        return send_large(call, call.sock, total, vec_reader(call, iovecs), flags, None)
-    try:
-        data = call.memory.read_vec(iovecs)
-    except SyscallError:
-        return send_unreadable(call, call.sock, total, vec_reader(call, iovecs), flags, None)
-    return send_data(call, call.sock, data, flags, None)
+    return send_from(call, total, vec_reader(call, iovecs), flags, None)
 
 
 def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
@@ -444,13 +443,7 @@ def sendto(call: Call) -> Outcome:
     def read(at: int, count: int) -> bytes:
         return call.memory.read(args[1] + at, count)
 
-    if size > PORTION:
-        return send_large(call, sock, size, read, flags, address)
-    try:
-        data = read(0, size) if size else b""
-    except SyscallError:
-        return send_unreadable(call, sock, size, read, flags, address)
-    return send_data(call, sock, data, flags, address)
+    return send_from(call, size, read, flags, address)
 
 
 def recvfrom(call: Call) -> Outcome:
