@@ -13,7 +13,7 @@ from types import TracebackType
 from afunix.abi import arch
 from afunix.abi.seccomp import build_filter
 from afunix.supervisor.launch import Launched, launch
-from afunix.supervisor.listener import Listener
+from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.memory import Memory
 
 NUMBERS = arch.current().numbers
@@ -34,8 +34,8 @@ def filter_for(names: Sequence[str]) -> bytes:
 class Call:
     """One call that the test is to answer."""
 
-    def __init__(self, notification: tuple[int, ...]) -> None:
-        self.id, self.tid, number, *self.args = notification
+    def __init__(self, notification: Notification) -> None:
+        self.id, self.tid, number, self.args = notification
         self.name = arch.current().names[number]
         self.memory = Memory(self.tid)
 

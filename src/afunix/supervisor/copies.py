@@ -5,16 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import socket as host
+import sys
 from types import TracebackType
 from typing import Final
 
 from afunix.abi.constants import SO_COOKIE
 
-__all__ = ["COOKIE_SIZE", "Copy", "HostSocket", "copy"]
+__all__ = ["Copy", "HostSocket", "cookie", "copy"]
 
 HostSocket = host.SocketType
-COOKIE_SIZE: Final = 8
-"""Bytes of SO_COOKIE."""
 
 
 class Copy:
@@ -34,16 +33,21 @@ class Copy:
     ) -> None:
         os.close(self._fd)
 
-    def is_socket(self, cookie: bytes) -> bool:
-        """Whether it is the socket with this SO_COOKIE, which no other one ever has."""
+    def is_socket(self, number: int) -> bool:
+        """Whether it is the socket with this cookie."""
         try:
-            return self._sock.getsockopt(host.SOL_SOCKET, SO_COOKIE, COOKIE_SIZE) == cookie
+            return cookie(self._sock) == number
         except OSError:
             return False
 
     def forget(self) -> None:
         """The number is no longer this object's: at the end it must not be closed."""
         self._sock.detach()
+
+
+def cookie(sock: HostSocket) -> int:
+    """SO_COOKIE: a number that no other socket ever has."""
+    return int.from_bytes(sock.getsockopt(host.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
 
 
 _copies: Final[dict[int, Copy]] = {}

@@ -33,11 +33,12 @@ from contextlib import suppress
 from errno import EMFILE
 from typing import TYPE_CHECKING, Final, Protocol
 
-from afunix.abi.constants import MSG_OOB, SO_COOKIE, SOCK_DGRAM
+from afunix.abi.constants import MSG_OOB, SOCK_DGRAM
 from afunix.abi.errno import SyscallError
 from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
-from afunix.supervisor.copies import COOKIE_SIZE, Copy, HostSocket, copy
+from afunix.supervisor import trapcalls, trapcalls_python
+from afunix.supervisor.copies import Copy, HostSocket, cookie, copy
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
@@ -46,11 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Holder", "Parkable", "Placeholder"]
 
-FILL: Final = bytes(2000)
-"""One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
 LAG_MAX: Final = 128
 """How many bytes of messages already read may stay in P's queue."""
 CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
+_drained: Final = bytearray(1 << 14)
 
 
 class Holder(Protocol):
@@ -61,6 +61,10 @@ class Holder(Protocol):
     @property
     def name(self) -> str:
         """The program's name."""
+
+    @property
+    def thread(self) -> int:
+        """A pidfd of the thread that used it; -1: there is none."""
 
     def take(self, fd: int) -> int:
         """A copy of the descriptor in the supervisor (pidfd_getfd). EBADF, ESRCH."""
@@ -124,7 +128,7 @@ class Placeholder:
             raise OSError(EMFILE, os.strerror(EMFILE))
         if sock.nonblock:
             mine.setblocking(False)
-        self._cookie = mine.getsockopt(host.SOL_SOCKET, SO_COOKIE, COOKIE_SIZE)
+        self._cookie = cookie(mine)
         self.held = mine.detach()
         self.inode = os.fstat(self.held).st_ino
         watch.add(self)
@@ -197,6 +201,13 @@ class Placeholder:
                 return own
             os.close(fd)
         return None
+
+    def _at_hand(self) -> tuple[int, int] | None:
+        """Thread (a pidfd) and number of the descriptor that was used last, if that is where to look for P."""
+        if self.held >= 0 or self.parked is not None or self.holder is None:
+            return None
+        holder, number = self.holder
+        return holder.thread, number
 
     # -- mirroring
 
@@ -348,10 +359,14 @@ class Placeholder:
 
     def _drain(self, number: int) -> None:
         """Take the bytes of the first entries out of P, and hold again what was parked with them."""
+        entries = self._entries
+        if not self._special:
+            number -= self._drain_plain(number)
+            if not number:
+                return
         own = self._program_end()
         if own is None:
             return
-        entries = self._entries
         with own as mine:
             while number:
                 plain = 0
@@ -374,6 +389,19 @@ class Placeholder:
                         self._taken()
                 number -= got
                 self._stale = max(0, self._stale - got)
+
+    def _drain_plain(self, number: int) -> int:
+        """The common case: bytes that nothing is parked with, out of a P that is at hand. How many were taken."""
+        at_hand = self._at_hand()
+        if at_hand is None:
+            return 0
+        got = trapcalls.drain(*at_hand, self._cookie, number)
+        if got <= 0:
+            return 0
+        for _ in range(got):
+            self._entries.popleft()
+        self._stale = max(0, self._stale - got)
+        return got
 
     def _take_one(self, mine: HostSocket) -> None:
         """Take one byte with what is parked with it, or an urgent one."""
@@ -464,16 +492,23 @@ class Placeholder:
         assert end is not None
         if self._filled:
             with suppress(OSError):
-                while end.recv(1 << 16):
+                # P sends nothing but this, so it is all there is; but for what a program wrote to P natively.
+                while end.recv_into(_drained) >= len(_drained):
                     pass
             self._filled = False
             return
+        at_hand = self._at_hand()
+        if at_hand is not None:
+            filled = trapcalls.fill(*at_hand, self._cookie)
+            if filled >= 0:
+                self._filled = filled > 0
+                return
         own = self._program_end()
         if own is None:
             return
         with own as mine:
             try:
-                mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+                mine.send(trapcalls_python.FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
             except OSError:
                 return
         self._filled = True

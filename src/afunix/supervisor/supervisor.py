@@ -28,12 +28,14 @@ from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
+from afunix.supervisor import trapcalls
 from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.tasks import TaskTable
+from afunix.supervisor.trapcalls import ENDED
 from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
 from afunix.syscalls.call import Install, Outcome
@@ -47,6 +49,9 @@ __all__ = ["Supervisor"]
 
 CROWD = 8
 """From so many threads on several calls are received at once, before the first of them is run."""
+
+FIRST_LOOK = round(SOONEST * 1000)
+"""Milliseconds."""
 
 TURNS = 15
 """In a loop that always finds something to do, every so many turns, plus one, it looks what time it is."""
@@ -97,66 +102,49 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until no process is left that could trap."""
-        poll = select.poll()
         listener_fd = self.listener.fd
         epoll_fd = self.watch.epoll.fileno()
-        poll.register(listener_fd, select.POLLIN)
-        poll.register(epoll_fd, select.POLLIN)
-        wait = poll.poll
-        receive = self.listener.receive
+        turn = trapcalls.turn
         dispatch = self.dispatch
         tasks = self.tasks
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
-        turn = 0
+        turns = 0
         while not self._stop:
-            events = wait(self._timeout() if self.parked else None)
-            received: list[Notification] = []
-            hung_up = False
-            while events:
-                found = len(received)
-                for fd, event in events:
-                    if fd == epoll_fd:
-                        hung_up = True
-                    elif event & select.POLLIN:
-                        notification = receive()
-                        if notification is not None:
-                            received.append(notification)
-                    elif event & select.POLLHUP:
-                        return
-                # With many threads others may be waiting: a call that was received is safe from signals (0005).
-                if len(received) == found or len(tasks) < CROWD or found > CROWD:
-                    break
-                events = wait(0)
-            # After the calls are received: a hang-up's SIGIO would take a thread out of one that is not.
-            if hung_up:
+            # With many threads others may be waiting: a call that was received is safe from signals (0005).
+            most = 1 if len(tasks) < CROWD else CROWD + 1
+            what, calls = turn(listener_fd, epoll_fd, self._timeout() if self.parked else -1, most)
+            if what:
+                if what & ENDED:
+                    return
+                # After the calls are received: a hang-up's SIGIO would take a thread out of one that is not.
                 try:
                     self._hangups()
                 except OSError as error:
                     self._defect(error)
-            for call in received:
+            for call in calls:
                 dispatch(call)
-            turn = turn + 1 & TURNS
-            if self.parked and not (received and turn):
+            turns = turns + 1 & TURNS
+            if self.parked and not (calls and turns):
                 self._expire()
 
     def stop(self) -> None:
         """Leave the loop after the current call."""
         self._stop = True
 
-    def _timeout(self) -> float:
+    def _timeout(self) -> int:
         """Milliseconds until a deadline or a look for signals is due."""
         signals = self.signals
         if signals.fresh and not self._deadlines:
-            return SOONEST * 1000  # the clock need not be asked: a call that has just been parked is looked at first
+            return FIRST_LOOK  # the clock need not be asked: a call that has just been parked is looked at first
         now = time.monotonic()
         if signals.due(now):
-            return 0.0
+            return 0
         due = signals.next
         if self._deadlines and self._deadlines[0][0] < due:
             due = self._deadlines[0][0]
-        return max(0.0, (due - now) * 1000 + 0.5)
+        return min(max(0, int((due - now) * 1000 + 1)), 1 << 30)
 
     def _expire(self) -> None:
         """Do what is due by now."""
@@ -213,15 +201,14 @@ class Supervisor:
 
     # -- calls
 
-    def dispatch(self, notification: tuple[int, ...]) -> None:
+    def dispatch(self, notification: Notification) -> None:
         """One notification, as Listener.receive returns it."""
-        ident = notification[0]
-        tid = notification[1]
+        ident, tid, number, args = notification
         if tid in self.parked:
             self._abandoned(self.parked[tid])
             self.settle()
         try:
-            self._table[notification[2]](ident, tid, notification[2], notification[3:])
+            self._table[number](ident, tid, number, args)
         except Gone:
             pass
         except Inaccessible as reason:

@@ -24,6 +24,7 @@ from afunix.supervisor.caller import TaskCaller
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.memory import Memory
 from afunix.supervisor.namespaces import Numbers, Pid, id_map, pid_of
+from afunix.supervisor.trapcalls import inode as _inode
 
 __all__ = ["UNLIMITED", "Task", "TaskTable"]
 
@@ -33,7 +34,6 @@ UNLIMITED: Final = (1 << 64) - 1
 O_HANDLE: Final = os.O_PATH | os.O_CLOEXEC
 _UNSEEN: Final = -2
 _SEEN: Final = -1
-_readlink = os.readlink
 
 
 class Task:
@@ -105,6 +105,11 @@ class Task:
         return self._table.bridged
 
     @property
+    def thread(self) -> int:
+        """The pidfd of the thread; -1 if it is gone, or the kernel has none of threads."""
+        return self._pidfd
+
+    @property
     def watched(self) -> bool:
         """Whether the table hears of this thread's exit."""
         return self._pidfd >= 0
@@ -149,17 +154,16 @@ class Task:
     def inode(self, fd: int) -> int:
         """The inode number of the socket that the descriptor refers to; -1 if it is no socket, or not open.
 
-        One readlinkat, 2.4 microseconds through the directory; the second look-up of a number opens a handle on
-        its link, which shows what is behind the number at the time of each call, for 1.9.
+        One readlinkat; the second look-up of a number opens a handle on its link, which shows what is behind the
+        number at the time of each call without the walk to it, at less than half the price.
         """
         try:
             handle = self._handles.get(fd, _UNSEEN)
-            link = _readlink(b"", dir_fd=handle) if handle >= 0 else self._look(fd, handle)
+            return _inode(handle) if handle >= 0 else self._look(fd, handle)
         except OSError as error:
             return self._look_again(fd, error)
-        return int(link[8:-1]) if link[:8] == b"socket:[" else -1
 
-    def _look(self, fd: int, seen: int) -> bytes:
+    def _look(self, fd: int, seen: int) -> int:
         path = b"fd/%d" % fd
         if seen == _UNSEEN:
             self._handles[fd] = _SEEN
@@ -171,7 +175,8 @@ class Task:
                 if error.errno != EMFILE:
                     raise
                 self._table.handles = 0
-        return _readlink(path, dir_fd=self._dir)
+        link = os.readlink(path, dir_fd=self._dir)
+        return int(link[8:-1]) if link[:8] == b"socket:[" else -1
 
     def _look_again(self, fd: int, error: OSError) -> int:
         """After a failure: the descriptor isn't open, the thread is another one by now, or we may not look."""

@@ -1,0 +1,64 @@
+"""The host calls that nearly every trapped call costs: compiled (_trapcalls.c) where that could be built.
+
+They are the same functions with less around them: ctypes and small buffers cost three times what these host calls
+themselves do. Which of the two it is makes no difference but speed; `COMPILED` says it, and with the environment
+variable AFUNIX_PURE set it is never the compiled one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+__all__ = [
+    "COMPILED",
+    "ENDED",
+    "OTHERS",
+    "Notification",
+    "answer",
+    "drain",
+    "fill",
+    "inode",
+    "receive",
+    "turn",
+    "vm_read",
+    "vm_readv",
+    "vm_write",
+    "vm_writev",
+]
+
+Notification = tuple[int, int, int, tuple[int, int, int, int, int, int]]
+"""id, thread, call number, six arguments. The machine is not in it: the filter refuses calls of another one."""
+
+OTHERS: Final = 1
+"""In what `turn` says: the other descriptor is ready."""
+ENDED: Final = 2
+"""In what `turn` says: no thread is left that could be trapped."""
+
+if TYPE_CHECKING:
+    from afunix.supervisor.trapcalls_python import (
+        answer,
+        drain,
+        fill,
+        inode,
+        receive,
+        turn,
+        vm_read,
+        vm_readv,
+        vm_write,
+        vm_writev,
+    )
+
+    COMPILED: bool
+else:
+    try:
+        if os.environ.get("AFUNIX_PURE"):
+            raise ImportError
+        from afunix.supervisor import _trapcalls as _calls
+
+        COMPILED = True
+    except ImportError:
+        from afunix.supervisor import trapcalls_python as _calls
+
+        COMPILED = False
+    globals().update({name: getattr(_calls, name) for name in __all__ if hasattr(_calls, name)})

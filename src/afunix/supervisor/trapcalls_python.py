@@ -1,0 +1,236 @@
+"""The functions of trapcalls in Python, by fcntl.ioctl, ctypes and the socket module.
+
+Everything is done on reused buffers where that can be. One thread only: they are shared by all calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import socket as host
+from collections.abc import Sequence
+from contextlib import suppress
+from errno import EINTR, ENOENT
+from fcntl import ioctl
+from functools import cache
+from struct import Struct
+from typing import Any, Final
+
+from afunix.abi.errno import SyscallError
+from afunix.abi.seccomp import NOTIF, NOTIF_CALL, RESP, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
+from afunix.supervisor import hostcalls
+from afunix.supervisor.copies import Copy, copy
+
+__all__ = ["answer", "drain", "fill", "inode", "receive", "turn", "vm_read", "vm_readv", "vm_write", "vm_writev"]
+
+Call = tuple[int, int, int, tuple[int, int, int, int, int, int]]
+
+# -- the listener
+
+_notification: Final = bytearray(NOTIF.size)
+_response: Final = bytearray(RESP.size)
+_clear: Final = Struct(f"{NOTIF.size}x").pack_into
+
+
+def receive(listener: int) -> Call | None:
+    """The oldest call that nobody has received; waits for one. None: it was interrupted, or no thread is left."""
+    _clear(_notification, 0)
+    try:
+        ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, _notification)
+    except OSError as error:
+        if error.errno in (ENOENT, EINTR):
+            return None
+        raise
+    ident, tid, number, *args = NOTIF_CALL.unpack(_notification)
+    return ident, tid, number, tuple(args)
+
+
+def turn(listener: int, others: int, timeout: int, most: int) -> tuple[int, list[Call]]:
+    """Wait for calls, of which up to `most` are received, or for `others`, at most `timeout` milliseconds; -1: ever.
+
+    Returns trapcalls.OTHERS, ENDED or neither, and the calls. The listener is looked at first.
+    """
+    poll = _poller(listener, others)
+    what = 0
+    calls: list[Call] = []
+    while True:
+        received = ended = False
+        for fd, event in poll.poll(timeout if timeout >= 0 else None):
+            if fd == others:
+                what |= 1
+            elif event & select.POLLIN:
+                call = receive(listener)
+                if call is not None:
+                    calls.append(call)
+                    received = True
+            else:
+                ended = bool(event & select.POLLHUP)
+        if not received or len(calls) >= most:
+            return what | (2 if ended and not calls else 0), calls
+        timeout = 0
+
+
+@cache
+def _poller(listener: int, others: int) -> select.poll:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(others, select.POLLIN)
+    return poll
+
+
+def answer(listener: int, ident: int, value: int, error: int, flags: int) -> bool:
+    """End a call with a value, or a positive error number; SECCOMP_USER_NOTIF_FLAG_*. False: nobody is in it."""
+    RESP.pack_into(_response, 0, ident, value, -error, flags)
+    while True:
+        try:
+            ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, _response)
+        except OSError as failure:
+            if failure.errno == ENOENT:
+                return False
+            if failure.errno != EINTR:  # EINPROGRESS: answered twice, which is our own mistake
+                raise
+        else:
+            return True
+
+
+# -- who has which socket
+
+
+def inode(handle: int) -> int:
+    """The inode number of the socket to which a link in /proc/TID/fd leads, given an O_PATH descriptor of the link.
+
+    -1: to something else. OSError: nowhere, or we may not look.
+    """
+    link = os.readlink(b"", dir_fd=handle)
+    return int(link[8:-1]) if link[:8] == b"socket:[" else -1
+
+
+# -- memory
+
+SCRATCH_SIZE: Final = 1 << 18
+"""Transfers up to this size go through one buffer: more than the longest message of the default SO_SNDBUF."""
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+
+
+def _function(name: str) -> Any:
+    """Without argtypes, and with arguments that ctypes passes as they are: a quarter less than with converted ones.
+
+    PyDLL: the interpreter lock stays held, as the call never waits.
+    """
+    function = ctypes.PyDLL(None, use_errno=True)[name]
+    function.restype = ctypes.c_ssize_t
+    return function
+
+
+_readv: Final = _function("process_vm_readv")
+_writev: Final = _function("process_vm_writev")
+
+_scratch: Final = bytearray(SCRATCH_SIZE)
+_scratch_array: Final[Any] = (ctypes.c_char * SCRATCH_SIZE).from_buffer(_scratch)
+# The kernel stops at the shorter side, so one local iovec serves every size.
+_scratch_iovec: Final = ctypes.byref(_Iovec(ctypes.addressof(_scratch_array), SCRATCH_SIZE))
+_direct: Final = _Iovec()
+_direct_iovec: Final = ctypes.byref(_direct)
+_pack: Final = Struct("<QQ").pack
+
+
+def _failure() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def vm_read(tid: int, address: int, size: int) -> bytes | None:
+    """`size` bytes of a thread's memory (process_vm_readv(2)); None: only a part of them is readable. OSError."""
+    return _read(tid, _pack(address, size), 1, size)
+
+
+def vm_readv(tid: int, ranges: Sequence[tuple[int, int]], size: int) -> bytes | None:
+    """The same of up to IOV_MAX ranges (address, length), which are `size` bytes together."""
+    return _read(tid, _vector(len(ranges))(*[number for pair in ranges for number in pair]), len(ranges), size)
+
+
+def _read(tid: int, remote: bytes, count: int, size: int) -> bytes | None:
+    if size <= SCRATCH_SIZE:
+        copied = _readv(tid, _scratch_iovec, 1, remote, count, 0)
+        data: bytes = _scratch_array[:size] if copied == size else b""
+    else:
+        buffer = bytearray(size)
+        array = (ctypes.c_char * size).from_buffer(buffer)
+        copied = _readv(tid, ctypes.byref(_Iovec(ctypes.addressof(array), size)), 1, remote, count, 0)
+        data = bytes(buffer) if copied == size else b""
+    if copied < 0:
+        raise _failure()
+    return data if copied == size else None
+
+
+def vm_write(tid: int, address: int, data: bytes) -> int:
+    """Write to a thread's memory, page protection respected (process_vm_writev(2)); how many bytes. OSError."""
+    return _write(tid, _pack(address, len(data)), 1, data)
+
+
+def vm_writev(tid: int, ranges: Sequence[tuple[int, int]], data: bytes) -> int:
+    """The same to up to IOV_MAX ranges (address, length), which may be longer than the data together."""
+    return _write(tid, _vector(len(ranges))(*[number for pair in ranges for number in pair]), len(ranges), data)
+
+
+def _write(tid: int, remote: bytes, count: int, data: bytes) -> int:
+    _direct.base = data if type(data) is bytes else bytes(data)
+    _direct.length = len(data)
+    written: int = _writev(tid, _direct_iovec, 1, remote, count, 0)
+    _direct.base = None
+    if written < 0:
+        raise _failure()
+    return written
+
+
+@cache
+def _vector(count: int) -> Any:
+    return Struct(f"<{2 * count}Q").pack
+
+
+# -- a program's end of a placeholder
+
+FILL: Final = bytes(2000)
+"""One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
+
+
+def _copy_of(pidfd: int, fd: int, cookie: int) -> Copy | None:
+    try:
+        taken = hostcalls.pidfd_getfd(pidfd, fd)
+    except SyscallError:
+        return None
+    own = copy(taken)
+    if own.is_socket(cookie):
+        return own
+    os.close(taken)
+    return None
+
+
+def drain(pidfd: int, fd: int, cookie: int, most: int) -> int:
+    """Take up to `most` bytes out of the socket with this SO_COOKIE that a thread has under this number.
+
+    How many were taken, at most 256; -1: the thread can't be reached, or has another file there.
+    """
+    own = _copy_of(pidfd, fd, cookie)
+    if own is None:
+        return -1
+    with own as mine:
+        try:
+            return len(mine.recv(min(most, 256), host.MSG_DONTWAIT))
+        except OSError:
+            return 0
+
+
+def fill(pidfd: int, fd: int, cookie: int) -> int:
+    """Fill the send buffer of such a socket: 1; 0: it is full; -1 as for `drain`."""
+    own = _copy_of(pidfd, fd, cookie)
+    if own is None:
+        return -1
+    with own as mine, suppress(OSError):
+        mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+        return 1
+    return 0
