@@ -35,7 +35,7 @@ class Call:
     """One call that the test is to answer."""
 
     def __init__(self, notification: Notification) -> None:
-        self.id, self.tid, number, self.args = notification
+        self.id, self.tid, number, self.args, _ = notification
         self.name = arch.current().names[number]
         self.memory = Memory(self.tid)
 

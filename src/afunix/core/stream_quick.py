@@ -5,12 +5,13 @@ Each does what `stream.send` and `stream.receive` would, or says that it isn't t
 
 from __future__ import annotations
 
+from afunix.abi.constants import SOCK_STREAM
 from afunix.core.message import Message
 from afunix.core.socket import ESTABLISHED, Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 
-__all__ = ["hand_back", "hand_over", "plain", "put", "split", "take"]
+__all__ = ["HandedOver", "hand_back", "hand_over", "only_waits", "plain", "put", "split", "take"]
 
 SMALL = 192
 SMALL_TRUESIZE = 768
@@ -25,6 +26,20 @@ def plain(sock: Socket, peer: Socket) -> bool:
     """Whether bytes from one to the other need nothing but to arrive."""
     return not (
         sock.shut or peer.shut or sock.passcred or sock.passpidfd or peer.passcred or peer.passpidfd or not peer.grafted
+    )
+
+
+def only_waits(sock: Socket) -> bool:
+    """Whether a read that may wait has nothing else to do: it may then become the socket's `taker`."""
+    return (
+        not sock.queue
+        and sock.state == ESTABLISHED
+        and sock.type == SOCK_STREAM
+        and not sock.shut
+        and sock.error is None
+        and sock.rcvtimeo is None
+        and sock.rcvlowat <= 1
+        and sock.taker is None
     )
 
 
@@ -58,6 +73,24 @@ def hand_back(sock: Socket, data: bytes) -> None:
     kernel = sock.kernel
     kernel.changed[sock] = None
     kernel.wakeups.wake(sock.readable)
+
+
+class HandedOver:
+    """What a read was given by `hand_over`, and how it gives it back."""
+
+    __slots__ = ("_data", "_sock")
+
+    def __init__(self, sock: Socket, data: bytes) -> None:
+        self._sock = sock
+        self._data = data
+
+    def done(self) -> None:
+        """The answer arrived."""
+
+    def undo(self) -> int:
+        """The answer did not reach the program: the bytes are for the next reader."""
+        hand_back(self._sock, self._data)
+        return 0
 
 
 def put(sock: Socket, data: bytes) -> int:

@@ -85,13 +85,17 @@ class WouldBlock:
     """What a nowait operation answers when it can't finish now: try again once one of these queues is woken.
 
     Yielded by a body of core.blocking it means: resume me then, or at the deadline (None: never).
+
+    With a `size` it is the wait of a read that has nothing to do but to wait for up to so many bytes. Who knows of
+    `Taker` may enter one, and send the bytes that it is given into the body.
     """
 
-    __slots__ = ("deadline", "queues")
+    __slots__ = ("deadline", "queues", "size")
 
-    def __init__(self, queues: tuple[WaitQueue, ...], deadline: float | None = None) -> None:
+    def __init__(self, queues: tuple[WaitQueue, ...], deadline: float | None = None, size: int = 0) -> None:
         self.queues = queues
         self.deadline = deadline
+        self.size = size
 
     def until(self, deadline: float | None) -> WouldBlock:
         """The same with a deadline, if there is one."""

@@ -26,7 +26,7 @@
 #define SO_COOKIE 57
 #endif
 
-enum { IOV_MAX_ = 1024, FILL = 2000, OTHERS = 1, ENDED = 2 };
+enum { IOV_MAX_ = 1024, FILL = 2000, OTHERS = 1, ENDED = 2, PASSED = 64 };
 
 static PyObject *failed(void)
 {
@@ -54,42 +54,117 @@ static int numbers(PyObject *const *args, Py_ssize_t given, long *values, Py_ssi
 
 /* -- the listener */
 
-/* The oldest call that nobody has received as (id, thread, number, arguments); None if it is gone again. */
-static PyObject *take(int listener)
+/* The oldest call that nobody has received: 1; 0: it is gone again; -1: an exception. */
+static int take(int listener, struct seccomp_notif *call)
 {
-    struct seccomp_notif call;
-    memset(&call, 0, sizeof call);
-    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call)) {
-        if (errno == ENOENT || errno == EINTR)
-            Py_RETURN_NONE;
-        return failed();
-    }
-    const unsigned long long *args = (const unsigned long long *)call.data.args;
-    return Py_BuildValue("(KIi(KKKKKK))", (unsigned long long)call.id, call.pid, call.data.nr, args[0], args[1],
-                         args[2], args[3], args[4], args[5]);
+    memset(call, 0, sizeof *call);
+    if (!ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call))
+        return 1;
+    if (errno == ENOENT || errno == EINTR)
+        return 0;
+    failed();
+    return -1;
+}
+
+static PyObject *as_tuple(const struct seccomp_notif *call, PyObject *found)
+{
+    const unsigned long long *args = (const unsigned long long *)call->data.args;
+    return Py_BuildValue("(KIi(KKKKKK)O)", (unsigned long long)call->id, call->pid, call->data.nr, args[0], args[1],
+                         args[2], args[3], args[4], args[5], found);
 }
 
 static PyObject *receive(PyObject *self, PyObject *listener)
 {
+    struct seccomp_notif call;
     long fd;
-    return number(listener, &fd) ? NULL : take((int)fd);
+    if (number(listener, &fd))
+        return NULL;
+    int received = take((int)fd, &call);
+    return received > 0 ? as_tuple(&call, Py_None) : received ? NULL : Py_NewRef(Py_None);
+}
+
+/* 1: the call ends so; 0: nobody is in it; -1: an exception. */
+static int respond(int listener, uint64_t id, int64_t value, int error, uint32_t flags)
+{
+    struct seccomp_notif_resp response = {.id = id, .val = value, .error = error, .flags = flags};
+    while (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response)) {
+        if (errno == ENOENT)
+            return 0;
+        if (errno != EINTR) {
+            failed();
+            return -1;
+        }
+    }
+    return 1;
+}
+
+/* The number of the socket that a link in /proc/TID/fd leads to; -1: to something else; -2 with errno: nowhere. */
+static long long socket_at(int handle)
+{
+    static const char prefix[] = "socket:[";
+    char link[64];
+    ssize_t length = readlinkat(handle, "", link, sizeof link);
+    if (length < 0)
+        return -2;
+    if (length < (ssize_t)sizeof prefix || memcmp(link, prefix, sizeof prefix - 1))
+        return -1;
+    long long value = 0;
+    for (const char *digit = link + sizeof prefix - 1; digit < link + length && *digit != ']'; digit++)
+        value = value * 10 + (*digit - '0');
+    return value;
+}
+
+static PyObject *inode(PyObject *self, PyObject *handle)
+{
+    long fd;
+    if (number(handle, &fd))
+        return NULL;
+    long long value = socket_at((int)fd);
+    return value == -2 ? failed() : PyLong_FromLongLong(value);
+}
+
+/* An item of a dictionary by a number: borrowed; NULL without an exception where there is none. */
+static PyObject *item(PyObject *dictionary, unsigned long long key)
+{
+    PyObject *object = PyLong_FromUnsignedLongLong(key);
+    PyObject *value = object == NULL ? NULL : PyDict_GetItemWithError(dictionary, object);
+    Py_XDECREF(object);
+    return value;
+}
+
+/* What `sockets` has for the first argument of a call, borrowed. None: it can't be told here. NULL without an
+ * exception: the call is about no such socket. */
+static PyObject *whose(const struct seccomp_notif *call, PyObject *links, PyObject *sockets)
+{
+    PyObject *handles = item(links, call->pid);
+    PyObject *handle = handles == NULL ? NULL : item(handles, call->data.args[0] & 0xFFFFFFFF);
+    if (handle == NULL)
+        return PyErr_Occurred() ? NULL : Py_None;
+    long fd = PyLong_AsLong(handle);
+    long long value = fd < 0 ? -2 : socket_at((int)fd);
+    return value == -2 ? Py_None : value == -1 ? NULL : item(sockets, (unsigned long long)value);
 }
 
 static PyObject *turn(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
     long values[4];
+    if (given != 7 || !PyDict_Check(args[4]) || !PyDict_Check(args[5]) || !PyBytes_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError, "turn takes four numbers, two dictionaries and bytes");
+        return NULL;
+    }
     if (numbers(args, given, values, 4))
         return NULL;
-    long listener = values[0], others = values[1], timeout = values[2], most = values[3];
-    struct pollfd polled[2] = {{(int)listener, POLLIN, 0}, {(int)others, POLLIN, 0}};
+    int listener = (int)values[0], timeout = (int)values[2], ready, what = 0;
+    const char *about = PyBytes_AS_STRING(args[6]);
+    Py_ssize_t known = PyBytes_GET_SIZE(args[6]);
+    struct pollfd polled[2] = {{listener, POLLIN, 0}, {(int)values[1], POLLIN, 0}};
     PyObject *calls = PyList_New(0);
     if (calls == NULL)
         return NULL;
-    int what = 0, ready;
-    for (;;) {
+    for (int passed = 0; passed < PASSED;) {
         if (timeout) {
             Py_BEGIN_ALLOW_THREADS
-            ready = poll(polled, 2, (int)timeout);
+            ready = poll(polled, 2, timeout);
             Py_END_ALLOW_THREADS
         } else {
             ready = poll(polled, 2, 0);
@@ -99,76 +174,63 @@ static PyObject *turn(PyObject *self, PyObject *const *args, Py_ssize_t given)
                 failed();
             else if (!PyErr_CheckSignals() && timeout < 0)
                 continue;
-            if (PyErr_Occurred()) {
-                Py_DECREF(calls);
-                return NULL;
-            }
+            if (PyErr_Occurred())
+                goto error;
             break;
         }
         if (polled[1].revents)
             what |= OTHERS;
-        if (polled[0].revents & POLLIN) {
-            PyObject *call = take((int)listener);
-            int received = call != NULL && call != Py_None;
-            int failure = call == NULL || (received && PyList_Append(calls, call));
-            Py_XDECREF(call);
-            if (failure) {
-                Py_DECREF(calls);
-                return NULL;
-            }
-            if (received && PyList_GET_SIZE(calls) < most) {
-                timeout = 0;
+        if (!(polled[0].revents & POLLIN)) {
+            if (polled[0].revents & POLLHUP && PyList_GET_SIZE(calls) == 0)
+                what |= ENDED;
+            break;
+        }
+        struct seccomp_notif call;
+        int received = take(listener, &call);
+        if (received < 0)
+            goto error;
+        if (!received)
+            break;
+        PyObject *found = Py_None;
+        if (call.data.nr >= 0 && call.data.nr < known && about[call.data.nr]) {
+            found = whose(&call, args[4], args[5]);
+            if (found == NULL) {
+                if (PyErr_Occurred() || respond(listener, call.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE) < 0)
+                    goto error;
+                passed++;
+                if (what)
+                    break;
                 continue;
             }
-        } else if (polled[0].revents & POLLHUP && PyList_GET_SIZE(calls) == 0) {
-            what |= ENDED;
         }
-        break;
+        PyObject *tuple = as_tuple(&call, found);
+        int failure = tuple == NULL || PyList_Append(calls, tuple);
+        Py_XDECREF(tuple);
+        if (failure)
+            goto error;
+        if (PyList_GET_SIZE(calls) >= values[3])
+            break;
+        timeout = 0;
     }
     return Py_BuildValue("(iN)", what, calls);
+error:
+    Py_DECREF(calls);
+    return NULL;
 }
 
 static PyObject *answer(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
-    struct seccomp_notif_resp response = {0};
     long listener, error, flags;
     if (given != 5) {
         PyErr_SetString(PyExc_TypeError, "answer takes five arguments");
         return NULL;
     }
-    response.id = PyLong_AsUnsignedLongLong(args[1]);
-    response.val = PyLong_AsLongLong(args[2]);
+    unsigned long long id = PyLong_AsUnsignedLongLong(args[1]);
+    long long value = PyLong_AsLongLong(args[2]);
     if (number(args[0], &listener) || number(args[3], &error) || number(args[4], &flags) || PyErr_Occurred())
         return NULL;
-    response.error = (int)-error;
-    response.flags = (uint32_t)flags;
-    while (ioctl((int)listener, SECCOMP_IOCTL_NOTIF_SEND, &response)) {
-        if (errno == ENOENT)
-            Py_RETURN_FALSE;
-        if (errno != EINTR)
-            return failed();
-    }
-    Py_RETURN_TRUE;
-}
-
-/* -- who has which socket */
-
-static PyObject *inode(PyObject *self, PyObject *handle)
-{
-    static const char prefix[] = "socket:[";
-    char link[64];
-    long fd;
-    if (number(handle, &fd))
-        return NULL;
-    ssize_t length = readlinkat((int)fd, "", link, sizeof link);
-    if (length < 0)
-        return failed();
-    if (length < (ssize_t)sizeof prefix || memcmp(link, prefix, sizeof prefix - 1))
-        return PyLong_FromLong(-1);
-    unsigned long long value = 0;
-    for (const char *digit = link + sizeof prefix - 1; digit < link + length && *digit != ']'; digit++)
-        value = value * 10 + (unsigned)(*digit - '0');
-    return PyLong_FromUnsignedLongLong(value);
+    int answered = respond((int)listener, id, value, (int)-error, (uint32_t)flags);
+    return answered < 0 ? NULL : PyBool_FromLong(answered);
 }
 
 /* -- memory */

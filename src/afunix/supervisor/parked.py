@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
@@ -17,11 +17,11 @@ __all__ = ["Parked"]
 
 
 class Parked:
-    """A call that waits: its body, the queues it is in, and its deadline."""
+    """A call that waits: its body, the queues it is in, and its deadline. It may be a core `Taker`."""
 
-    __slots__ = ("body", "call", "deadline", "done", "due", "queues", "since", "sock", "supervisor")
+    __slots__ = ("body", "call", "data", "deadline", "done", "due", "queues", "since", "size", "sock", "supervisor")
 
-    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, None, Answer]) -> None:
+    def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, Any, Answer]) -> None:
         self.supervisor = supervisor
         self.call = call
         self.body = body
@@ -29,18 +29,30 @@ class Parked:
         self.queues: WouldBlock | None = None
         self.deadline: float | None = None
         self.done = False
+        # As a taker: how much it takes, and what it was given.
+        self.size = 0
+        self.data: bytes | None = None
         # When it began to wait, and when to look for signals of its thread (Signals).
         self.since = self.due = 0.0
 
     def __call__(self) -> None:
-        """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect."""
-        self.supervisor.resume(self)
+        """A queue was woken: try again. The call itself is the waiter, so that there is no cycle to collect.
+
+        With data, the sender's call is still under way: this one goes on after it.
+        """
+        if self.data is None:
+            self.supervisor.resume(self)
+        else:
+            self.supervisor.handed.append(self)
 
     def wait(self, wait: WouldBlock) -> None:
         """Enter the queues of a new wait."""
         self.queues = wait
         for queue in wait.queues:
             queue.waiters[self] = None
+        if wait.size and self.sock is not None:
+            self.size = wait.size
+            self.sock.taker = self
 
     def leave(self) -> None:
         """Leave the queues."""
@@ -48,3 +60,7 @@ class Parked:
             for queue in self.queues.queues:
                 queue.waiters.pop(self, None)
             self.queues = None
+            if self.size:
+                self.size = 0
+                if self.sock is not None and self.sock.taker is self:
+                    self.sock.taker = None

@@ -24,11 +24,11 @@ from afunix.core.kernel import Kernel
 from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WaitQueue, WouldBlock
+from afunix.supervisor import trapcalls
 from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
-from afunix.supervisor import trapcalls
 from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
@@ -71,6 +71,8 @@ class Supervisor:
         self.watch = Watch()
         self.recorder = recorder
         self.parked: dict[int, Parked] = {}
+        self.handed: list[Parked] = []
+        """Reads that were given their data, and are to go on once the call that sent them is answered."""
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._order = 0
         self.signals = Signals(self.parked)
@@ -107,6 +109,9 @@ class Supervisor:
         turn = trapcalls.turn
         dispatch = self.dispatch
         tasks = self.tasks
+        links = tasks.links
+        sockets = self.watch.by_inode
+        about = self._traps.about_sockets()
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
@@ -114,7 +119,8 @@ class Supervisor:
         while not self._stop:
             # With many threads others may be waiting: a call that was received is safe from signals (0005).
             most = 1 if len(tasks) < CROWD else CROWD + 1
-            what, calls = turn(listener_fd, epoll_fd, self._timeout() if self.parked else -1, most)
+            timeout = self._timeout() if self.parked else -1
+            what, calls = turn(listener_fd, epoll_fd, timeout, most, links, sockets, about)
             if what:
                 if what & ENDED:
                     return
@@ -203,12 +209,12 @@ class Supervisor:
 
     def dispatch(self, notification: Notification) -> None:
         """One notification, as Listener.receive returns it."""
-        ident, tid, number, args = notification
+        ident, tid, number, args, found = notification
         if tid in self.parked:
             self._abandoned(self.parked[tid])
             self.settle()
         try:
-            self._table[number](ident, tid, number, args)
+            self._table[number](ident, tid, args, found)
         except Gone:
             pass
         except Inaccessible as reason:
@@ -252,7 +258,7 @@ class Supervisor:
                 self.resume(Parked(self, call, outcome))
             else:
                 self._answer(call, outcome)  # type: ignore[arg-type]
-        if self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
+        if self.handed or self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
             self.settle()
 
     def _freed(self) -> bool:
@@ -266,7 +272,11 @@ class Supervisor:
         parked.leave()
         call = parked.call
         try:
-            wait = parked.body.send(None) if event is None else parked.body.throw(event)
+            if event is not None:
+                wait = parked.body.throw(event)
+            else:
+                data, parked.data = parked.data, None
+                wait = parked.body.send(data)
         except StopIteration as stop:
             self._unpark(parked)
             self._answer(call, stop.value)
@@ -312,7 +322,9 @@ class Supervisor:
     def settle(self) -> None:
         """After an answer: wake those who waited, then show what they left."""
         kernel = self.kernel
-        while kernel.wakeups.pending or self._closed_last:
+        while self.handed or kernel.wakeups.pending or self._closed_last:
+            while self.handed:
+                self.resume(self.handed.pop())
             while self._closed_last:
                 sock = self._closed_last.pop()
                 if sock in self._closing:

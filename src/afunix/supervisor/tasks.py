@@ -424,6 +424,8 @@ class TaskTable:
         """Whether names that programs bind are bound on the host too, for programs outside."""
         self.handles = self._share()
         """How many more handles may be opened."""
+        self.links: dict[int, dict[int, int]] = {}
+        """By thread and descriptor the handles (if not negative): they mean this thread as long as they can be read."""
 
     @staticmethod
     def _share() -> int:
@@ -440,6 +442,7 @@ class TaskTable:
             task.close()
         self._tasks.clear()
         self._by_pidfd.clear()
+        self.links.clear()
         self._exits.close()
 
     def __len__(self) -> int:
@@ -470,10 +473,13 @@ class TaskTable:
         if task._pidfd >= 0:
             self._exits.register(task._pidfd, select.EPOLLIN)
             self._by_pidfd[task._pidfd] = task
+            self.links[task.tid] = task._handles
 
     def _unwatch(self, task: Task) -> None:
         if self._by_pidfd.pop(task._pidfd, None) is not None:
             self._exits.unregister(task._pidfd)
+        if self.links.get(task.tid) is task._handles:
+            del self.links[task.tid]
 
     def expire(self) -> None:
         """Drop the records of threads that have ended."""

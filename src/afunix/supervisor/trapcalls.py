@@ -8,7 +8,7 @@ variable AFUNIX_PURE set it is never the compiled one.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 __all__ = [
     "COMPILED",
@@ -27,8 +27,11 @@ __all__ = [
     "vm_writev",
 ]
 
-Notification = tuple[int, int, int, tuple[int, int, int, int, int, int]]
-"""id, thread, call number, six arguments. The machine is not in it: the filter refuses calls of another one."""
+Notification = tuple[int, int, int, tuple[int, ...], Any]
+"""id, thread, call number, six arguments; what `turn` found out of the first of them.
+
+The machine is not in it: the filter refuses calls of another one.
+"""
 
 OTHERS: Final = 1
 """In what `turn` says: the other descriptor is ready."""

@@ -9,7 +9,7 @@ import ctypes
 import os
 import select
 import socket as host
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from errno import EINTR, ENOENT
 from fcntl import ioctl
@@ -24,7 +24,7 @@ from afunix.supervisor.copies import Copy, copy
 
 __all__ = ["answer", "drain", "fill", "inode", "receive", "turn", "vm_read", "vm_readv", "vm_write", "vm_writev"]
 
-Call = tuple[int, int, int, tuple[int, int, int, int, int, int]]
+Call = tuple[int, int, int, tuple[int, ...], Any]
 
 # -- the listener
 
@@ -43,13 +43,25 @@ def receive(listener: int) -> Call | None:
             return None
         raise
     ident, tid, number, *args = NOTIF_CALL.unpack(_notification)
-    return ident, tid, number, tuple(args)
+    return ident, tid, number, tuple(args), None
 
 
-def turn(listener: int, others: int, timeout: int, most: int) -> tuple[int, list[Call]]:
+def turn(
+    listener: int,
+    others: int,
+    timeout: int,
+    most: int,
+    links: Mapping[int, Mapping[int, int]],
+    sockets: Mapping[int, object],
+    about: bytes,
+) -> tuple[int, list[Call]]:
     """Wait for calls, of which up to `most` are received, or for `others`, at most `timeout` milliseconds; -1: ever.
 
     Returns trapcalls.OTHERS, ENDED or neither, and the calls. The listener is looked at first.
+
+    The rest is for speed, and the compiled function's only: where a call's number has something but 0 in `about`, so
+    that its first argument is a descriptor, and `links` has a link for the thread and this descriptor, then what
+    `sockets` has for the socket is told with the call, and a call about anything else goes on natively at once.
     """
     poll = _poller(listener, others)
     what = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afunix.abi import arch
 from afunix.abi.constants import EPOLLET, EPOLLOUT
@@ -20,12 +20,13 @@ from afunix.syscalls.call import Handler
 from afunix.syscalls.table import HANDLERS, MAKING
 
 if TYPE_CHECKING:
+    from afunix.supervisor.placeholder import Placeholder
     from afunix.supervisor.supervisor import Supervisor
 
 __all__ = ["Trap", "Traps"]
 
-Trap = Callable[[int, int, int, tuple[int, ...]], None]
-"""Called with a notification's id, thread, call number and arguments."""
+Trap = Callable[[int, int, tuple[int, ...], Any], None]
+"""Called with a notification's id, thread and arguments, and the placeholder that the first one is, where known."""
 
 
 class Traps:
@@ -57,19 +58,27 @@ class Traps:
                 table[numbers[name]] = self._forget_process if what == "process" else self._forget_credentials
         return table
 
+    @staticmethod
+    def about_sockets() -> bytes:
+        """By call number, whether its first argument is a descriptor and the call is none of ours if that isn't."""
+        numbers = arch.current().numbers
+        trapped = {numbers[name] for name in HANDLERS if name in numbers}
+        return bytes(number in trapped for number in range(max(trapped) + 1))
+
     def on_socket(self, name: str, handle: Handler) -> Trap:
         """The trap of a call whose first argument is a descriptor."""
         by_inode = self._watch.by_inode
         proceed = self._listener.proceed
         get = self._tasks.get
 
-        def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        def on_socket(ident: int, tid: int, args: tuple[int, ...], placeholder: Placeholder | None) -> None:
             task = get(tid)
             fd = args[0] & 0xFFFFFFFF
-            placeholder = by_inode.get(task.inode(fd))
             if placeholder is None:
-                proceed(ident)
-                return
+                placeholder = by_inode.get(task.inode(fd))
+                if placeholder is None:
+                    proceed(ident)
+                    return
             call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
             placeholder.holder = (task, fd)
             call.sock = placeholder.sock
@@ -80,7 +89,7 @@ class Traps:
     def _making(self, name: str) -> Trap:
         handle = MAKING[name]
 
-        def making(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        def making(ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
             self._supervisor.sweep()
             self._perform(NotifiedCall(self._supervisor, ident, tid, self._tasks.get(tid), name, args), handle)
 
@@ -89,7 +98,7 @@ class Traps:
     def _splicing(self, name: str) -> Trap:
         handle = splice.HANDLERS[name]
 
-        def splicing(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+        def splicing(ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
             task = self._tasks.get(tid)
             by_inode = self._watch.by_inode
             ends = [by_inode.get(task.inode(args[at] & 0xFFFFFFFF)) for at in splice.DESCRIPTORS[name]]
@@ -105,7 +114,7 @@ class Traps:
 
         return splicing
 
-    def _epoll_ctl(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+    def _epoll_ctl(self, ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
         """Edge-triggered interest in writing: from now on each read by the peer must be an edge."""
         task = self._tasks.get(tid)
         placeholder = self._watch.by_inode.get(task.inode(args[2] & 0xFFFFFFFF))
@@ -117,17 +126,17 @@ class Traps:
             placeholder.sock.space_edges = bool(events & EPOLLET and events & EPOLLOUT)
         self._listener.proceed(ident)
 
-    def _set_dumpable(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+    def _set_dumpable(self, ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
         """PR_SET_DUMPABLE: a program that hides from us can't be served, so without CAP_SYS_PTRACE it stays visible."""
         if self._may_trace_all or args[1] & 0xFFFFFFFF:
             self._listener.proceed(ident)
         else:
             self._listener.answer(ident, 0)
 
-    def _forget_process(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+    def _forget_process(self, ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
         self._tasks.forget_process(self._tasks.get(tid).tgid)
         self._listener.proceed(ident)
 
-    def _forget_credentials(self, ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+    def _forget_credentials(self, ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
         self._tasks.forget_credentials(tid)
         self._listener.proceed(ident)

@@ -86,7 +86,7 @@ class Install:
 Answer = int | tuple[int, Undoable] | Install | Native
 """The value; or the value and how to undo the change behind it; or a socket to be installed; or the host's."""
 
-Outcome = Answer | Generator[WouldBlock, None, Answer]
+Outcome = Answer | Generator[WouldBlock, Any, Answer]
 """What a handler returns: an answer now, or a body to drive."""
 
 

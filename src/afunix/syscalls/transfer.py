@@ -13,6 +13,7 @@ from afunix.core import blocking, stream
 from afunix.core.message import Message, Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import Socket
+from afunix.core.stream_quick import HandedOver, hand_back, only_waits
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
@@ -40,7 +41,27 @@ def read(call: Call) -> Outcome:
         size = MAX_RW_COUNT
     if not size:
         return 0
+    sock = call.sock
+    if not sock.queue and not sock.nonblock and only_waits(sock):
+        return _read_later(call, sock, size, address)
     return receive_data(call, size, 0, lambda received: _give(call, received, address))
+
+
+def _read_later(call: Call, sock: Socket, size: int, address: int) -> Generator[WouldBlock, bytes | None, Answer]:
+    """A read that begins with waiting, and gets bytes handed over or looks for itself."""
+    data = yield WouldBlock((sock.readable,), None, size)
+    if data is not None:
+        try:
+            call.memory.write(address, data)
+        except SyscallError:
+            hand_back(sock, data)  # and as far as the memory allows
+        except BaseException:
+            hand_back(sock, data)
+            raise
+        else:
+            return len(data), HandedOver(sock, data)
+    received = yield from blocking.receive(sock, size, 0, call.now())
+    return hand_out(received, lambda received: _give(call, received, address))
 
 
 def receive_data(call: Call, size: int, flags: int, give: Callable[[Received], Answer]) -> Outcome:
@@ -450,6 +471,8 @@ def recvfrom(call: Call) -> Outcome:
     """recvfrom(2) and recv(2)."""
     args = call.args
     size = min(args[2], MAX_RW_COUNT)
+    if not args[3] & 0xFFFFFFFF and not args[4] and size:
+        return read(call)
     address_check(args[1], size)
     return receive_data(call, size, signed(args[3]), lambda received: _give_from(call, received))
 
