@@ -11,7 +11,7 @@ from afunix.core.socket import ESTABLISHED, Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 
-__all__ = ["HandedOver", "hand_back", "hand_over", "only_waits", "plain", "put", "split", "take"]
+__all__ = ["HandedOver", "hand_back", "hand_over", "only_waits", "pass_on", "plain", "put", "split", "take"]
 
 SMALL = 192
 SMALL_TRUESIZE = 768
@@ -58,6 +58,11 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     taker.data = data
     taker()
     return True
+
+
+def pass_on(sock: Socket, peer: Socket, data: bytes) -> bool:
+    """A send that consists of handing over; False where there is more to it, and nothing was done."""
+    return sock.type == SOCK_STREAM and sock.error is None and plain(sock, peer) and hand_over(peer, data)
 
 
 def hand_back(sock: Socket, data: bytes) -> None:

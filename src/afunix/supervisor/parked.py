@@ -41,9 +41,13 @@ class Parked:
         With data, the sender's call is still under way: this one goes on after it.
         """
         if self.data is None:
-            self.supervisor.resume(self)
+            self.go_on()
         else:
             self.supervisor.handed.append(self)
+
+    def go_on(self) -> None:
+        """Take the data, or try again."""
+        self.supervisor.resume(self)
 
     def wait(self, wait: WouldBlock) -> None:
         """Enter the queues of a new wait."""

@@ -29,7 +29,7 @@ from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
-from afunix.supervisor.listener import Listener, Notification
+from afunix.supervisor.listener import Listener
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
@@ -38,6 +38,7 @@ from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.trapcalls import ENDED
 from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
+from afunix.syscalls import transfer
 from afunix.syscalls.call import Install, Outcome
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class Supervisor:
         listener_fd = self.listener.fd
         epoll_fd = self.watch.epoll.fileno()
         turn = trapcalls.turn
-        dispatch = self.dispatch
+        table = self._table
+        parked = self.parked
+        signals = self.signals
+        deadlines = self._deadlines
         tasks = self.tasks
         links = tasks.links
         sockets = self.watch.by_inode
@@ -119,7 +123,12 @@ class Supervisor:
         while not self._stop:
             # With many threads others may be waiting: a call that was received is safe from signals (0005).
             most = 1 if len(tasks) < CROWD else CROWD + 1
-            timeout = self._timeout() if self.parked else -1
+            if not parked:
+                timeout = -1
+            elif signals.fresh and not deadlines:
+                timeout = FIRST_LOOK  # the clock need not be asked: a call that has just been parked is looked at first
+            else:
+                timeout = self._timeout()
             what, calls = turn(listener_fd, epoll_fd, timeout, most, links, sockets, about)
             if what:
                 if what & ENDED:
@@ -129,10 +138,16 @@ class Supervisor:
                     self._hangups()
                 except OSError as error:
                     self._defect(error)
-            for call in calls:
-                dispatch(call)
+            for ident, tid, number, args, found in calls:
+                if tid in parked:
+                    self._abandoned(parked[tid])
+                    self.settle()
+                try:
+                    table[number](ident, tid, args, found)
+                except Exception as error:
+                    self._refuse(ident, error)
             turns = turns + 1 & TURNS
-            if self.parked and not (calls and turns):
+            if parked and not (calls and turns):
                 self._expire()
 
     def stop(self) -> None:
@@ -142,8 +157,6 @@ class Supervisor:
     def _timeout(self) -> int:
         """Milliseconds until a deadline or a look for signals is due."""
         signals = self.signals
-        if signals.fresh and not self._deadlines:
-            return FIRST_LOOK  # the clock need not be asked: a call that has just been parked is looked at first
         now = time.monotonic()
         if signals.due(now):
             return 0
@@ -207,23 +220,17 @@ class Supervisor:
 
     # -- calls
 
-    def dispatch(self, notification: Notification) -> None:
-        """One notification, as Listener.receive returns it."""
-        ident, tid, number, args, found = notification
-        if tid in self.parked:
-            self._abandoned(self.parked[tid])
-            self.settle()
-        try:
-            self._table[number](ident, tid, args, found)
-        except Gone:
-            pass
-        except Inaccessible as reason:
-            self._warn(str(reason))
+    def _refuse(self, ident: int, error: Exception) -> None:
+        """Answer a call that could not be dealt with."""
+        if isinstance(error, Gone):
+            return
+        if isinstance(error, Inaccessible):
+            self._warn(str(error))
             self.listener.proceed(ident)
-        except Unmodelled as gap:
-            self._warn(f"not modelled: {gap}")
+        elif isinstance(error, Unmodelled):
+            self._warn(f"not modelled: {error}")
             self.listener.fail(ident, Errno.ENOSYS)
-        except Exception as error:
+        else:
             self.listener.fail(ident, self._defect(error))
 
     def _defect(self, error: Exception) -> Errno:
@@ -261,6 +268,12 @@ class Supervisor:
         if self.handed or self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
             self.settle()
 
+    def retake(self, parked: Parked) -> None:
+        """A read that only waited has more to do now: run it from its beginning."""
+        parked.leave()
+        self._unpark(parked)
+        self.perform(parked.call, transfer.read)
+
     def _freed(self) -> bool:
         """Whether a sweep, made because a name is taken, found sockets that are gone."""
         before = len(self.watch.by_inode)
@@ -295,7 +308,7 @@ class Supervisor:
                 parked.deadline = wait.deadline
                 self._order += 1
                 if len(self._deadlines) > 2 * len(self.parked) + 64:
-                    self._deadlines = [entry for entry in self._deadlines if not entry[2].done]
+                    self._deadlines[:] = [entry for entry in self._deadlines if not entry[2].done]
                     heapq.heapify(self._deadlines)
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
             if self.kernel.changed:
@@ -324,7 +337,7 @@ class Supervisor:
         kernel = self.kernel
         while self.handed or kernel.wakeups.pending or self._closed_last:
             while self.handed:
-                self.resume(self.handed.pop())
+                self.handed.pop().go_on()
             while self._closed_last:
                 sock = self._closed_last.pop()
                 if sock in self._closing:

@@ -14,7 +14,7 @@ from afunix.abi.constants import EPOLLET, EPOLLOUT
 from afunix.abi.errno import SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
-from afunix.supervisor import policy, splice
+from afunix.supervisor import policy, quick, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.syscalls.call import Handler
 from afunix.syscalls.table import HANDLERS, MAKING
@@ -47,6 +47,11 @@ class Traps:
         for name, handle in HANDLERS.items():
             if name in numbers:
                 table[numbers[name]] = self.on_socket(name, handle)
+        if self._supervisor.recorder is None:
+            for name in ("read", "recvfrom"):
+                table[numbers[name]] = quick.reading(self._supervisor, table[numbers[name]], name)
+            for name in ("write", "sendto"):
+                table[numbers[name]] = quick.writing(self._supervisor, table[numbers[name]], name)
         for name in MAKING:
             table[numbers[name]] = self._making(name)
         for name in policy.SPLICING:

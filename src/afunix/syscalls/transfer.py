@@ -18,7 +18,7 @@ from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 
-__all__ = ["preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
+__all__ = ["preadv2", "pwritev2", "read", "read_later", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
 
 SEND = {kind: row.send for kind, row in OPERATIONS.items()}
 RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
@@ -43,12 +43,15 @@ def read(call: Call) -> Outcome:
         return 0
     sock = call.sock
     if not sock.queue and not sock.nonblock and only_waits(sock):
-        return _read_later(call, sock, size, address)
+        return read_later(call)
     return receive_data(call, size, 0, lambda received: _give(call, received, address))
 
 
-def _read_later(call: Call, sock: Socket, size: int, address: int) -> Generator[WouldBlock, bytes | None, Answer]:
+def read_later(call: Call) -> Generator[WouldBlock, bytes | None, Answer]:
     """A read that begins with waiting, and gets bytes handed over or looks for itself."""
+    sock = call.sock
+    address = call.args[1]
+    size = min(call.args[2], MAX_RW_COUNT)
     data = yield WouldBlock((sock.readable,), None, size)
     if data is not None:
         try:
