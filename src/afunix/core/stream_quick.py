@@ -11,7 +11,7 @@ from afunix.core.socket import ESTABLISHED, Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 
-__all__ = ["HandedOver", "hand_back", "hand_over", "only_waits", "pass_on", "plain", "put", "split", "take"]
+__all__ = ["HandedOver", "hand_back", "hand_over", "only_takes", "only_waits", "plain", "put", "split", "take"]
 
 SMALL = 192
 SMALL_TRUESIZE = 768
@@ -26,6 +26,18 @@ def plain(sock: Socket, peer: Socket) -> bool:
     """Whether bytes from one to the other need nothing but to arrive."""
     return not (
         sock.shut or peer.shut or sock.passcred or sock.passpidfd or peer.passcred or peer.passpidfd or not peer.grafted
+    )
+
+
+def only_takes(sock: Socket) -> bool:
+    """Whether a read of a stream that has something queued takes some of it, and no more is to be thought of."""
+    return (
+        sock.state == ESTABLISHED
+        and sock.type == SOCK_STREAM
+        and sock.error is None
+        and sock.oob is None
+        and sock.peek_off < 0
+        and sock.rcvlowat <= 1
     )
 
 
@@ -58,11 +70,6 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     taker.data = data
     taker()
     return True
-
-
-def pass_on(sock: Socket, peer: Socket, data: bytes) -> bool:
-    """A send that consists of handing over; False where there is more to it, and nothing was done."""
-    return sock.type == SOCK_STREAM and sock.error is None and plain(sock, peer) and hand_over(peer, data)
 
 
 def hand_back(sock: Socket, data: bytes) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "filesystem_type",
     "filter_flags_known",
     "install_filter",
+    "keep_freed_memory",
     "openat2",
     "pidfd_getfd",
     "pidfd_open",
@@ -119,6 +120,8 @@ _timerfd_settime: Final = _prepare("timerfd_settime", c_int, c_int, c_char_p, c_
 _CAPABILITY_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)  # version 3, the calling thread
 _CLONE_FS: Final = 0x200
 _STATFS_SIZE: Final = 120
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
 _ITIMERSPEC: Final = Struct("<qqqq")
 
 
@@ -194,6 +197,12 @@ def install_filter(program: bytes, flags: int) -> int:
     if result < 0:
         _fail()
     return result
+
+
+def keep_freed_memory() -> None:
+    """Have malloc(3) keep what large buffers leave, which else go back to the kernel and come page by page again."""
+    for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        _libc.mallopt(parameter, 1 << 25)
 
 
 def set_no_new_privs() -> None:

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_NOSIGNAL
-from afunix.core.stream_quick import hand_back, only_waits, pass_on
+from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_STREAM
+from afunix.core.message import Received
+from afunix.core.stream import receive
+from afunix.core.stream_quick import hand_back, only_takes, only_waits, put
 from afunix.core.wait import WouldBlock
 from afunix.supervisor import trapcalls
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.parked import Parked
+from afunix.supervisor.placeholder import Placeholder
 from afunix.syscalls import transfer
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer
+from afunix.syscalls.transfer import PORTION
 
 if TYPE_CHECKING:
     from afunix.core.socket import Socket
-    from afunix.supervisor.placeholder import Placeholder
     from afunix.supervisor.supervisor import Supervisor
     from afunix.supervisor.tasks import Task
     from afunix.supervisor.traps import Trap
@@ -103,28 +106,45 @@ class WaitingRead(Parked):
 
 def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
     """The trap of read(2), and of recv(2) without flags."""
+    listener = supervisor.listener.fd
     parked = supervisor.parked
     get = supervisor.tasks.get
     signals = supervisor.signals
+    kernel = supervisor.kernel
+    pending = kernel.wakeups.pending
+    mirror = supervisor.mirror
     plain = name == "read"
 
     def reading(ident: int, tid: int, args: tuple[int, ...], placeholder: Placeholder | None) -> None:
-        if placeholder is not None:
+        if placeholder is not None and (plain or not (args[3] & 0xFFFFFFFF or args[4])):
             sock = placeholder.sock
             size = args[2]
-            if (
-                not sock.queue
-                and (plain or not (args[3] & 0xFFFFFFFF or args[4]))
-                and not sock.nonblock
-                and only_waits(sock)
-                and 0 < size <= MAX_RW_COUNT
-                and args[1] + size <= TASK_SIZE_MAX
-            ):
-                task = get(tid)
-                placeholder.holder = (task, args[0] & 0xFFFFFFFF)
-                parked[tid] = WaitingRead(supervisor, ident, task, args, sock)
-                signals.fresh = True
-                return
+            if 0 < size <= MAX_RW_COUNT and args[1] + size <= TASK_SIZE_MAX:
+                if sock.queue:
+                    if only_takes(sock):
+                        received = receive(sock, size)
+                        if type(received) is Received:
+                            try:
+                                written = _vm_write(tid, args[1], received.data) == received.length
+                            except OSError:
+                                written = False
+                            if written:
+                                placeholder.holder = (get(tid), args[0] & 0xFFFFFFFF)
+                                mirror()
+                                if _answer(listener, ident, received.length, 0, 0):
+                                    received.done()
+                                else:
+                                    received.undo()
+                                if pending or kernel.changed:
+                                    supervisor.settle()
+                                return
+                            received.undo()
+                elif not sock.nonblock and only_waits(sock):
+                    task = get(tid)
+                    placeholder.holder = (task, args[0] & 0xFFFFFFFF)
+                    parked[tid] = WaitingRead(supervisor, ident, task, args, sock)
+                    signals.fresh = True
+                    return
         otherwise(ident, tid, args, placeholder)
 
     return reading
@@ -136,27 +156,38 @@ def writing(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
     get = supervisor.tasks.get
     handed = supervisor.handed
     kernel = supervisor.kernel
+    pending = kernel.wakeups.pending
+    mirror = supervisor.mirror
     plain = name == "write"
 
     def writing(ident: int, tid: int, args: tuple[int, ...], placeholder: Placeholder | None) -> None:
-        if placeholder is not None:
+        if placeholder is not None and (plain or not (args[3] & ~HARMLESS & 0xFFFFFFFF or args[4])):
             sock = placeholder.sock
             peer = sock.peer
+            size = args[2]
             if (
                 peer is not None
-                and (taker := peer.taker) is not None
-                and 0 < args[2] <= taker.size
-                and (plain or not (args[3] & ~HARMLESS & 0xFFFFFFFF or args[4]))
+                and 0 < size <= PORTION
+                and sock.type == SOCK_STREAM
+                and type(peer.front) is Placeholder
+                and sock.error is None
             ):
                 try:
-                    data = _vm_read(tid, args[1], args[2])
+                    data = _vm_read(tid, args[1], size)
                 except OSError:
                     data = None
-                if data is not None and pass_on(sock, peer, data):
+                if data is not None and put(sock, data):
                     placeholder.holder = (get(tid), args[0] & 0xFFFFFFFF)
-                    _answer(listener, ident, args[2], 0, 0)
-                    handed.pop().go_on()
-                    if kernel.changed or handed:
+                    if handed:
+                        _answer(listener, ident, size, 0, 0)
+                        handed.pop().go_on()
+                    else:
+                        kernel.changed[peer] = None
+                        if (sock.wmem + 1) << 2 > sock.sndbuf:
+                            kernel.changed[sock] = None
+                        mirror()
+                        _answer(listener, ident, size, 0, 0)
+                    if pending or kernel.changed or handed:
                         supervisor.settle()
                     return
         otherwise(ident, tid, args, placeholder)

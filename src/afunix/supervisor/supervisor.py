@@ -24,7 +24,7 @@ from afunix.core.kernel import Kernel
 from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WaitQueue, WouldBlock
-from afunix.supervisor import trapcalls
+from afunix.supervisor import hostcalls, trapcalls
 from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
@@ -86,7 +86,7 @@ class Supervisor:
         self._answers = Answers(self.listener, self.kernel, self.watch, recorder)
         self._answer = self._answers.answer
         self._fail = self._answers.fail
-        self._mirror = self._answers.mirror
+        self.mirror = self._answers.mirror
         self.placeholder = self._answers.placeholder
         self._traps = Traps(self)
         self._table = self._traps.table()
@@ -117,6 +117,7 @@ class Supervisor:
         sockets = self.watch.by_inode
         about = self._traps.about_sockets()
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
+        hostcalls.keep_freed_memory()
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
         turns = 0
@@ -312,7 +313,7 @@ class Supervisor:
                     heapq.heapify(self._deadlines)
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
             if self.kernel.changed:
-                self._mirror()
+                self.mirror()
 
     def _unpark(self, parked: Parked) -> None:
         parked.done = True
@@ -344,7 +345,7 @@ class Supervisor:
                     self._closing.discard(sock)
                     self._close(sock)
             kernel.wakeups.apply()
-            self._mirror()
+            self.mirror()
         changed = kernel.changed
         while changed:
             sock, _ = changed.popitem()
