@@ -59,11 +59,14 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     """Give data to the read that waits on this socket (`Socket.taker`) without a queue between, if it takes them all.
 
     To everybody else it is as if the reader had been very quick. Not where others would have seen the data, too:
-    where something is queued already, or somebody else waits.
+    where something is queued already, or somebody else waits; nor where the sender is to hear of each read.
     """
     taker = sock.taker
     waiters = sock.readable.waiters
+    sender = sock.peer
     if taker is None or sock.queue or len(data) > taker.size or len(waiters) != 1:
+        return False
+    if sender is None or sender.space_edges:
         return False
     sock.taker = None
     waiters.clear()

@@ -29,7 +29,7 @@ from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
-from afunix.supervisor.listener import Listener
+from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor"]
 
 
-CROWD = 8
-"""From so many threads on several calls are received at once, before the first of them is run."""
+MOST = 9
+"""So many calls are received at once, before the first is run: one that was received is safe from signals (0005)."""
 
 FIRST_LOOK = round(SOONEST * 1000)
 """Milliseconds."""
@@ -116,21 +116,24 @@ class Supervisor:
         links = tasks.links
         sockets = self.watch.by_inode
         about = self._traps.about_sockets()
+        sending = self._traps.sending()
+
+        def is_sending(call: Notification) -> bool:
+            return call[2] in sending
+
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
         hostcalls.keep_freed_memory()
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
         turns = 0
         while not self._stop:
-            # With many threads others may be waiting: a call that was received is safe from signals (0005).
-            most = 1 if len(tasks) < CROWD else CROWD + 1
             if not parked:
                 timeout = -1
             elif signals.fresh and not deadlines:
                 timeout = FIRST_LOOK  # the clock need not be asked: a call that has just been parked is looked at first
             else:
                 timeout = self._timeout()
-            what, calls = turn(listener_fd, epoll_fd, timeout, most, links, sockets, about)
+            what, calls = turn(listener_fd, epoll_fd, timeout, MOST, links, sockets, about)
             if what:
                 if what & ENDED:
                     return
@@ -139,6 +142,10 @@ class Supervisor:
                     self._hangups()
                 except OSError as error:
                     self._defect(error)
+            if len(calls) > 1:
+                # All of them are under way at once, so any order is right; and what a waiting reader takes needs not
+                # be shown to anybody (0009).
+                calls.sort(key=is_sending)
             for ident, tid, number, args, found in calls:
                 if tid in parked:
                     self._abandoned(parked[tid])

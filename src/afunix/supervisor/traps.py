@@ -17,7 +17,7 @@ from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.supervisor import policy, quick, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.syscalls.call import Handler
-from afunix.syscalls.table import HANDLERS, MAKING
+from afunix.syscalls.table import HANDLERS, MAKING, SENDING
 
 if TYPE_CHECKING:
     from afunix.supervisor.placeholder import Placeholder
@@ -69,6 +69,12 @@ class Traps:
         numbers = arch.current().numbers
         trapped = {numbers[name] for name in HANDLERS if name in numbers}
         return bytes(number in trapped for number in range(max(trapped) + 1))
+
+    @staticmethod
+    def sending() -> frozenset[int]:
+        """The numbers of the calls that send."""
+        numbers = arch.current().numbers
+        return frozenset(numbers[name] for name in SENDING if name in numbers)
 
     def on_socket(self, name: str, handle: Handler) -> Trap:
         """The trap of a call whose first argument is a descriptor."""

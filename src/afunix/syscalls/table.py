@@ -7,7 +7,7 @@ from typing import Final
 from afunix.syscalls import control, messages, naming, transfer
 from afunix.syscalls.call import Handler
 
-__all__ = ["HANDLERS", "MAKING"]
+__all__ = ["HANDLERS", "MAKING", "SENDING"]
 
 HANDLERS: Final[dict[str, Handler]] = {
     # the most frequent first: a seccomp filter decides in this order
@@ -40,3 +40,6 @@ HANDLERS: Final[dict[str, Handler]] = {
 
 MAKING: Final[dict[str, Handler]] = {"socket": naming.socket, "socketpair": naming.socketpair}
 """Calls that make sockets."""
+
+SENDING: Final = ("write", "writev", "sendto", "sendmsg", "sendmmsg", "pwritev2")
+"""Those of HANDLERS that send."""
