@@ -377,17 +377,11 @@ class Placeholder:
 
     def _take_one(self, mine: HostSocket) -> None:
         """Take one byte with what is parked with it, or an urgent one."""
-        entries = self._entries
-        _, urgent, items = entries[0]
+        _, urgent, items = self._entries[0]
         if urgent:
-            try:
-                mine.recv(1, host.MSG_OOB | host.MSG_DONTWAIT)
-            except OSError:
-                mine.recv(1, host.MSG_DONTWAIT)
-            fds: list[int] = []
-        else:
-            _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
-            fds = _descriptors(control)
+            self._inline(mine)
+        _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
+        fds = _descriptors(control)
         self._taken()
         for item, fd in zip(items, fds, strict=False):
             if item.parked is self and item.held < 0:
@@ -398,6 +392,14 @@ class Placeholder:
                 item.parked = None
         for fd in fds[len(items) :]:
             os.close(fd)
+
+    @staticmethod
+    def _inline(mine: HostSocket) -> None:
+        """Have an urgent byte read like any other, with what is parked with it.
+
+        MSG_OOB would take the byte alone, and leave its buffer and the descriptors in it in the queue (manage_oob).
+        """
+        mine.setsockopt(host.SOL_SOCKET, host.SO_OOBINLINE, 1)
 
     def carry(self, received: Received) -> bool:
         """Queue a message itself, data and descriptors, for the program to read natively. False: P is out of reach."""
@@ -430,6 +432,8 @@ class Placeholder:
         if own is None:
             return
         with own as mine, suppress(OSError):
+            if self._urgent:
+                self._inline(mine)
             _, control, _, _ = mine.recvmsg(
                 len(self._entries), CONTROL_ROOM, host.MSG_PEEK | host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC
             )
