@@ -75,6 +75,7 @@ CALLS: Final[dict[str, Native]] = {
     "memfd_create": core_files.memfd_create,
     "eventfd2": core_files.eventfd2,
     "read": core_files.read,
+    "readv": core_files.readv,
     "write": core_files.write,
     "lseek": core_files.lseek,
     "openat": core_paths.openat,

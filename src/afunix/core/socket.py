@@ -63,6 +63,7 @@ class Socket(File):
         self.net = net
         kernel.sockets_made += 1
         self.number = kernel.sockets_made
+        kernel.sockets[self] = None
         self.state = CLOSED
         self.shut = 0
         self.error: Errno | None = None

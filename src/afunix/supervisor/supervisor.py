@@ -32,6 +32,7 @@ from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
+from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.traps import Traps
@@ -80,6 +81,7 @@ class Supervisor:
         self._fail = self._answers.fail
         self._mirror = self._answers.mirror
         self.placeholder = self._answers.placeholder
+        self.proc_files = ProcFiles(self)
         self._traps = Traps(self)
         self._table = self._traps.table()
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
@@ -89,6 +91,7 @@ class Supervisor:
         self._bridge = self._answers.bridge = bridge
         bridge.warn = self._warn
         self.tasks.bridged = True
+        self.proc_files.private = False
         numbers = arch.current().numbers
         self._table[numbers["bind"]] = self._traps.on_socket("bind", bridge.bind)
         self._table[numbers["listen"]] = self._traps.on_socket("listen", bridge.listen)

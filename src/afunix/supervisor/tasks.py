@@ -25,10 +25,13 @@ from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.memory import Memory
 from afunix.supervisor.namespaces import Numbers, Pid, id_map, pid_of
 
-__all__ = ["UNLIMITED", "Task", "TaskTable"]
+__all__ = ["TELLING", "UNLIMITED", "Task", "TaskTable"]
 
 UNLIMITED: Final = (1 << 64) - 1
 """RLIM_INFINITY."""
+
+TELLING: Final = -2
+"""In place of an inode number: no socket, but perhaps a file of /proc that tells of sockets (see procfiles)."""
 
 O_HANDLE: Final = os.O_PATH | os.O_CLOEXEC
 _UNSEEN: Final = -2
@@ -147,7 +150,7 @@ class Task:
     # -- descriptors
 
     def inode(self, fd: int) -> int:
-        """The inode number of the socket that the descriptor refers to; -1 if it is no socket, or not open.
+        """The inode number of the socket that the descriptor refers to; -1 if it is no socket, or not open; TELLING.
 
         One readlinkat, 2.4 microseconds through the directory; the second look-up of a number opens a handle on
         its link, which shows what is behind the number at the time of each call, for 1.9.
@@ -157,7 +160,18 @@ class Task:
             link = _readlink(b"", dir_fd=handle) if handle >= 0 else self._look(fd, handle)
         except OSError as error:
             return self._look_again(fd, error)
-        return int(link[8:-1]) if link[:8] == b"socket:[" else -1
+        if link[:8] == b"socket:[":
+            return int(link[8:-1])
+        return TELLING if link[-9:] == b"/net/unix" or b"/fdinfo/" in link else -1
+
+    def link(self, fd: int) -> bytes:
+        """What the link of a descriptor says; b"" if it is not open."""
+        try:
+            return _readlink(b"fd/%d" % fd, dir_fd=self._dir)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._refusal(error) from None
 
     def _look(self, fd: int, seen: int) -> bytes:
         path = b"fd/%d" % fd

@@ -16,6 +16,8 @@ from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.supervisor import policy, splice
 from afunix.supervisor.call import NotifiedCall
+from afunix.supervisor.procfiles import READING
+from afunix.supervisor.tasks import TELLING
 from afunix.syscalls.call import Handler
 from afunix.syscalls.table import HANDLERS, MAKING
 
@@ -62,13 +64,18 @@ class Traps:
         by_inode = self._watch.by_inode
         proceed = self._listener.proceed
         get = self._tasks.get
+        read_proc = self._supervisor.proc_files.trap(name) if name in READING else None
 
         def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
             task = get(tid)
             fd = args[0] & 0xFFFFFFFF
-            placeholder = by_inode.get(task.inode(fd))
+            inode = task.inode(fd)
+            placeholder = by_inode.get(inode)
             if placeholder is None:
-                proceed(ident)
+                if inode == TELLING and read_proc is not None:
+                    read_proc(ident, tid, number, args)
+                else:
+                    proceed(ident)
                 return
             call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
             placeholder.holder = (task, fd)

@@ -189,34 +189,3 @@ def calls_on_what_is_no_socket(p: Process) -> None:
         assert p.getpeername(fd) == expected
         assert p.option(fd, SO_TYPE) == expected
         assert p.setsockopt(fd, SO_REUSEADDR, 1) == expected
-
-
-@case("OPT-2a", types=ALL, needs="procfs")
-def the_list_of_all_sockets(p: Process, kind: int) -> None:
-    """/proc/net/unix has type, state and name of each."""
-    p.bound(kind, p.abstract(b"bound"))
-    if kind != DGRAM:
-        p.listener(kind, p.abstract(b"listens"))
-    file = p.open(b"/proc/self/net/unix")
-    text = b""
-    while part := p.read(file):
-        assert isinstance(part, bytes)
-        text += part
-    names = {line.split()[-1]: line.split() for line in text.splitlines()[1:]}
-    bound = names[b"@" + p.abstract(b"bound")[1:]]
-    assert (bound[3], bound[4], bound[5]) == (b"00000000", b"%04x" % kind, b"01")
-    if kind != DGRAM:
-        listens = names[b"@" + p.abstract(b"listens")[1:]]
-        assert (listens[3], listens[4], listens[5]) == (b"00010000", b"%04x" % kind, b"01")
-
-
-@case("OPT-4c", types=ALL, needs="procfs")
-def how_many_descriptors_wait(p: Process, kind: int) -> None:
-    """fdinfo shows scm_fds."""
-    one, two = p.socketpair(kind)
-    r, _ = p.pipe()
-    for expected in (0, 2):
-        text = p.read(p.open(b"/proc/self/fdinfo/%d" % two))
-        assert isinstance(text, bytes)
-        assert b"scm_fds: %d\n" % expected in text
-        p.sendmsg(one, b"x", [rights(r, r)])
