@@ -16,7 +16,6 @@ CASES = load()
 every_case = pytest.mark.parametrize("definition", CASES, ids=[definition.name for definition in CASES])
 
 UNSUPERVISED = {
-    "socket_options.the_inode_of_a_socket": "SIOCUNIXFILE is Unmodelled there: the host installs no O_PATH descriptor",
 }
 """Cases that are known to fail under `afunix run`, and why."""
 

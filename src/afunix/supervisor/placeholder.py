@@ -41,7 +41,7 @@ from afunix.supervisor.copies import COOKIE_SIZE, Copy, HostSocket, copy
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
-    from afunix.core.message import Message, Received
+    from afunix.core.message import Message
     from afunix.supervisor.watch import Watch
 
 __all__ = ["Holder", "Parkable", "Placeholder"]
@@ -400,19 +400,6 @@ class Placeholder:
         MSG_OOB would take the byte alone, and leave its buffer and the descriptors in it in the queue (manage_oob).
         """
         mine.setsockopt(host.SOL_SOCKET, host.SO_OOBINLINE, 1)
-
-    def carry(self, received: Received) -> bool:
-        """Queue a message itself, data and descriptors, for the program to read natively. False: P is out of reach."""
-        fds = [file.fetch() for file in received.files if isinstance(file, HostFile)]
-        self.unpark_all()
-        if self._entries or self.end is None:
-            return False
-        rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
-        try:
-            sent = self.end.sendmsg([received.data], [(host.SOL_SOCKET, host.SCM_RIGHTS, rights)])
-        except OSError:
-            return False
-        return sent == len(received.data)
 
     def unpark_all(self) -> None:
         """Take everything out of P's queue, so that what was parked there is held; the next sync puts it back.

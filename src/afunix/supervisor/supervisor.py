@@ -107,6 +107,7 @@ class Supervisor:
         poll.register(epoll_fd, select.POLLIN)
         wait = poll.poll
         receive = self.listener.receive
+        postponed = self.listener.postponed
         dispatch = self.dispatch
         tasks = self.tasks
         # What is there now stays; and what calls leave behind has no cycles, so looking for some can be rare.
@@ -140,6 +141,8 @@ class Supervisor:
                     self._defect(error)
             for call in received:
                 dispatch(call)
+            while postponed:
+                dispatch(postponed.pop(0))
             turn = turn + 1 & TURNS
             if self.parked and not (received and turn):
                 self._expire()
@@ -230,11 +233,15 @@ class Supervisor:
         except Inaccessible as reason:
             self._warn(str(reason))
             self.listener.proceed(ident)
-        except Unmodelled as gap:
-            self._warn(f"not modelled: {gap}")
-            self.listener.fail(ident, Errno.ENOSYS)
         except Exception as error:
-            self.listener.fail(ident, self._defect(error))
+            self.listener.fail(ident, self._failure(error))
+
+    def _failure(self, error: Exception) -> Errno:
+        """What a call fails with that could not be made."""
+        if isinstance(error, Unmodelled):
+            self._warn(f"not modelled: {error}")
+            return Errno.ENOSYS
+        return self._defect(error)
 
     def _defect(self, error: Exception) -> Errno:
         """Something failed that no program should be able to make fail: tell the user; the other programs go on."""
@@ -292,7 +299,15 @@ class Supervisor:
         except Gone:
             self._unpark(parked)
             self._answers.lost(call)
+        except Exception as error:
+            # It is this call's, not that of whoever woke it.
+            self._unpark(parked)
+            self.listener.fail(call.id, self._failure(error))
         else:
+            if call.id in self.listener.stand_ins:
+                # The thread is borrowed, and must be let go: what was done so far has to do (recvmmsg).
+                self.resume(parked, SyscallError(Errno.EAGAIN))
+                return
             parked.wait(wait)
             if call.tid not in self.parked:
                 self.parked[call.tid] = parked
