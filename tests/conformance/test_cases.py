@@ -15,10 +15,6 @@ from afunix.conformance.runner import Outcome, Report, run_case
 CASES = load()
 every_case = pytest.mark.parametrize("definition", CASES, ids=[definition.name for definition in CASES])
 
-UNSUPERVISED = {
-}
-"""Cases that are known to fail under `afunix run`, and why."""
-
 
 def judge(outcome: str, text: str) -> None:
     """A case that does not apply is a skip that says why."""
@@ -46,10 +42,6 @@ def test_core(definition: Definition) -> None:
 def test_supervised(definition: Definition, supervised: Mapping[str, Mapping[str, str]]) -> None:
     assert definition.name in supervised, "the run ended before this case"
     report = supervised[definition.name]
-    known = UNSUPERVISED.get(definition.name.partition("[")[0])
-    if known is not None:
-        assert report["outcome"] != Outcome.PASSED, "it passes now: take it out of the list"
-        pytest.xfail(known)
     judge(report["outcome"], report["text"])
 
 

@@ -34,6 +34,7 @@ from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
+from afunix.supervisor.sockdiag import SockDiag
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
@@ -82,6 +83,7 @@ class Supervisor:
         self._mirror = self._answers.mirror
         self.placeholder = self._answers.placeholder
         self.proc_files = ProcFiles(self)
+        self.sock_diag = SockDiag(self)
         self._traps = Traps(self)
         self._table = self._traps.table()
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from afunix.abi import arch
-from afunix.abi.constants import EPOLLET, EPOLLOUT
+from afunix.abi.constants import AF_NETLINK, AF_UNIX, EPOLLET, EPOLLOUT
 from afunix.abi.errno import SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
@@ -18,7 +18,7 @@ from afunix.supervisor import policy, splice
 from afunix.supervisor.call import NotifiedCall
 from afunix.supervisor.procfiles import READING
 from afunix.supervisor.tasks import TELLING
-from afunix.syscalls.call import Handler
+from afunix.syscalls.call import Handler, signed
 from afunix.syscalls.table import HANDLERS, MAKING
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Traps:
         by_inode = self._watch.by_inode
         proceed = self._listener.proceed
         get = self._tasks.get
+        sock_diag = self._supervisor.sock_diag
         read_proc = self._supervisor.proc_files.trap(name) if name in READING else None
 
         def on_socket(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
@@ -74,6 +75,8 @@ class Traps:
             if placeholder is None:
                 if inode == TELLING and read_proc is not None:
                     read_proc(ident, tid, number, args)
+                elif sock_diag.active:
+                    sock_diag.trap(name, ident, tid, args, task, inode)
                 else:
                     proceed(ident)
                 return
@@ -88,6 +91,11 @@ class Traps:
         handle = MAKING[name]
 
         def making(ident: int, tid: int, number: int, args: tuple[int, ...]) -> None:
+            if signed(args[0]) != AF_UNIX:
+                if signed(args[0]) == AF_NETLINK:
+                    self._supervisor.sock_diag.active = True
+                self._listener.proceed(ident)
+                return
             self._supervisor.sweep()
             self._perform(NotifiedCall(self._supervisor, ident, tid, self._tasks.get(tid), name, args), handle)
 

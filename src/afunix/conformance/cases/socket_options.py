@@ -134,6 +134,25 @@ def the_inode_of_a_socket(p: Process, kind: int) -> None:
     assert p.cloexec(fd) == FD_CLOEXEC
 
 
+@case("OPT-4e", types=CONNECTED, needs="CAP_NET_ADMIN")
+def the_inode_of_an_accepted_socket(p: Process, kind: int) -> None:
+    """It is the listener's, also when that is closed and its path gone."""
+    listener = p.listener(kind, b"s")
+    client = p.client(kind, b"s")
+    found = p.stat(b"s")
+    assert isinstance(found, Stat)
+    accepted = p.accept(listener)
+    assert p.ioctl_plain(client, SIOCUNIXFILE) == ENOENT
+    p.close(listener)
+    fd = p.ioctl_plain(accepted, SIOCUNIXFILE)
+    assert p.fstat(fd) == found
+    p.unlink(b"s")
+    fd = p.ioctl_plain(accepted, SIOCUNIXFILE)
+    left = p.fstat(fd)
+    assert isinstance(left, Stat)
+    assert (left.ino, left.nlink) == (found.ino, 0)
+
+
 @case("OPT-4a", types=ALL, needs="CAP_SETUID")
 def the_inode_of_a_socket_without_privilege(p: Process, kind: int) -> None:
     """EPERM."""
