@@ -9,7 +9,7 @@ import struct
 import pytest
 from host_headers import c_compiler, false_assertions
 
-from afunix.abi import arch, bpf, message, seccomp, sockaddr, structs
+from afunix.abi import arch, bpf, message, netlink, seccomp, sockaddr, structs
 
 HEADERS = """
 #include <poll.h>
@@ -21,8 +21,10 @@ HEADERS = """
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <linux/time_types.h>
+#include <linux/unix_diag.h>
 """
 
 ARGS = tuple(f"args[{index}]" for index in range(6))
@@ -54,6 +56,32 @@ LAYOUTS: dict[str, tuple[struct.Struct, str, tuple[str, ...]]] = {
     "timespec": (structs.TIMESPEC, "struct timespec", ("tv_sec", "tv_nsec")),
     "linger": (structs.LINGER, "struct linger", ("l_onoff", "l_linger")),
     "pollfd": (structs.POLLFD, "struct pollfd", ("fd", "events", "revents")),
+    "nlmsghdr": (
+        netlink.HEADER,
+        "struct nlmsghdr",
+        ("nlmsg_len", "nlmsg_type", "nlmsg_flags", "nlmsg_seq", "nlmsg_pid"),
+    ),
+    "nlattr": (netlink.ATTRIBUTE, "struct nlattr", ("nla_len", "nla_type")),
+    "sockaddr_nl": (netlink.SOCKADDR_NL, "struct sockaddr_nl", ("nl_family", "nl_pad", "nl_pid", "nl_groups")),
+    "unix_diag_req": (
+        netlink.UNIX_DIAG_REQ,
+        "struct unix_diag_req",
+        (
+            "sdiag_family",
+            "sdiag_protocol",
+            "pad",
+            "udiag_states",
+            "udiag_ino",
+            "udiag_show",
+            "udiag_cookie[0]",
+            "udiag_cookie[1]",
+        ),
+    ),
+    "unix_diag_msg": (
+        netlink.UNIX_DIAG_MSG,
+        "struct unix_diag_msg",
+        ("udiag_family", "udiag_type", "udiag_state", "pad", "udiag_ino", "udiag_cookie[0]", "udiag_cookie[1]"),
+    ),
     "sock_filter": (bpf.SOCK_FILTER, "struct sock_filter", ("code", "jt", "jf", "k")),
     "sock_fprog": (bpf.SOCK_FPROG, "struct sock_fprog", ("len", "filter")),
     "seccomp_data": (

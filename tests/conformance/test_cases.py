@@ -15,13 +15,6 @@ from afunix.conformance.runner import Outcome, Report, run_case
 CASES = load()
 every_case = pytest.mark.parametrize("definition", CASES, ids=[definition.name for definition in CASES])
 
-UNSUPERVISED = {
-    "socket_options.the_inode_of_a_socket": "SIOCUNIXFILE is Unmodelled there: the host installs no O_PATH descriptor",
-    "socket_options.the_list_of_all_sockets": "/proc/net/unix is the host's own there",
-    "found.a_peer_that_only_lived_in_an_urgent_byte": "an urgent byte passed over stays in the placeholder for a while",
-}
-"""Cases that are known to fail under `afunix run`, and why."""
-
 
 def judge(outcome: str, text: str) -> None:
     """A case that does not apply is a skip that says why."""
@@ -49,10 +42,6 @@ def test_core(definition: Definition) -> None:
 def test_supervised(definition: Definition, supervised: Mapping[str, Mapping[str, str]]) -> None:
     assert definition.name in supervised, "the run ended before this case"
     report = supervised[definition.name]
-    known = UNSUPERVISED.get(definition.name.partition("[")[0])
-    if known is not None:
-        assert report["outcome"] != Outcome.PASSED, "it passes now: take it out of the list"
-        pytest.xfail(known)
     judge(report["outcome"], report["text"])
 
 

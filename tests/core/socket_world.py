@@ -34,6 +34,10 @@ class Inode:
         if self.program.paths.get(self.path) == self.key:
             del self.program.paths[self.path]
 
+    def share(self) -> Inode:
+        self.closed -= 1
+        return self
+
     def close(self) -> None:
         self.closed += 1
 

@@ -37,7 +37,6 @@ from afunix.core.caller import BoundInode
 from afunix.core.credentials import Credentials
 from afunix.core.file import File
 from afunix.core.kernel import Kernel
-from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.syscalls import control, messages, naming, transfer
@@ -229,12 +228,6 @@ class Call:
         if cloexec:
             self.machine.cloexec.add(number)
         return number
-
-    def only_natively(self, files: Sequence[File]) -> bool:
-        return False
-
-    def deliver_natively(self, received: Received) -> Answer:
-        raise NotImplementedError
 
     def install_pidfd(self, pid: int) -> int:
         return 900

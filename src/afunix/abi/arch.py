@@ -6,7 +6,7 @@ import platform
 import struct
 from typing import Final, NamedTuple
 
-from afunix.abi import structs, syscalls_aarch64, syscalls_x86_64
+from afunix.abi import registers, structs, syscalls_aarch64, syscalls_x86_64
 
 __all__ = ["AARCH64", "X86_64", "Arch", "UnsupportedMachineError", "by_machine", "current"]
 
@@ -31,6 +31,7 @@ class Arch(NamedTuple):
     o_largefile: int
     o_nofollow: int
     o_tmpfile: int
+    registers: registers.Registers
 
 
 class UnsupportedMachineError(Exception):
@@ -53,6 +54,7 @@ X86_64: Final = Arch(
     o_largefile=syscalls_x86_64.O_LARGEFILE,
     o_nofollow=syscalls_x86_64.O_NOFOLLOW,
     o_tmpfile=syscalls_x86_64.O_TMPFILE,
+    registers=registers.X86_64_REGISTERS,
 )
 
 AARCH64: Final = Arch(
@@ -67,6 +69,7 @@ AARCH64: Final = Arch(
     o_largefile=syscalls_aarch64.O_LARGEFILE,
     o_nofollow=syscalls_aarch64.O_NOFOLLOW,
     o_tmpfile=syscalls_aarch64.O_TMPFILE,
+    registers=registers.AARCH64_REGISTERS,
 )
 
 _BY_MACHINE: Final = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}

@@ -8,10 +8,19 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["ERESTARTSYS", "Errno", "SyscallError"]
+__all__ = ["ERESTARTNOHAND", "ERESTARTNOINTR", "ERESTARTSYS", "ERESTART_RESTARTBLOCK", "Errno", "SyscallError"]
 
 ERESTARTSYS: Final = 512
 """Kernel-internal: interrupted by a signal, restart the call if SA_RESTART allows. Programs never see it."""
+
+ERESTARTNOINTR: Final = 513
+"""Kernel-internal: restart the call whatever the handler asked for."""
+
+ERESTARTNOHAND: Final = 514
+"""Kernel-internal: restart the call if no handler runs."""
+
+ERESTART_RESTARTBLOCK: Final = 516
+"""Kernel-internal: restart the call by restart_syscall(2)."""
 
 
 class Errno(IntEnum):

@@ -16,7 +16,7 @@ from afunix.abi.constants import (
     SOCK_NONBLOCK,
 )
 from afunix.abi.errno import Errno, SyscallError
-from afunix.conformance import core_files, core_paths, core_ready
+from afunix.conformance import core_files, core_netlink, core_paths, core_ready
 from afunix.conformance.core_files import Args, ensure_room
 from afunix.core.errors import Unmodelled
 from afunix.core.process import Process
@@ -65,6 +65,9 @@ def check_accept(process: Process, name: str, args: Args) -> None:
 
 
 CALLS: Final[dict[str, Native]] = {
+    "socket": core_netlink.socket,
+    "sendto": core_netlink.sendto,
+    "recvfrom": core_netlink.recvfrom,
     "close": core_files.close,
     "unshare": core_files.unshare,
     "dup": lambda task, args: task.process.descriptors.dup(signed(args[0])),
@@ -75,6 +78,7 @@ CALLS: Final[dict[str, Native]] = {
     "memfd_create": core_files.memfd_create,
     "eventfd2": core_files.eventfd2,
     "read": core_files.read,
+    "readv": core_files.readv,
     "write": core_files.write,
     "lseek": core_files.lseek,
     "openat": core_paths.openat,

@@ -25,6 +25,7 @@ from afunix.abi.constants import (
     POLLOUT,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.core.credentials import CAP_SYS_ADMIN
 from afunix.core.errors import Unmodelled
 from afunix.core.eventfd import EventCounter
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Args",
     "Body", "NullFile", "PathFile", "Pidfd", "close", "close_range", "ensure_room", "eventfd2", "fcntl", "file_of",
-    "lseek", "memfd_create", "pipe2", "read", "unshare", "write",
+    "lseek", "memfd_create", "pipe2", "read", "readv", "unshare", "write",
 ]  # fmt: skip
 
 Args = tuple[int, ...]
@@ -203,6 +204,21 @@ def read(task: CoreTask, args: Args) -> Outcome:
         if isinstance(data, WouldBlock):
             return data
         task.write(args[1], data)
+        return len(data)
+
+    return _retry(file, attempt)
+
+
+def readv(task: CoreTask, args: Args) -> Outcome:
+    """readv(2) of what is no socket."""
+    file = file_of(task, args[0])
+    iovecs, size = clip_iovecs(unpack_iovecs(task.read(args[1], 16 * args[2])))
+
+    def attempt() -> int | WouldBlock:
+        data = file.read_nowait(size)
+        if isinstance(data, WouldBlock):
+            return data
+        task.write_vec(iovecs, data)
         return len(data)
 
     return _retry(file, attempt)

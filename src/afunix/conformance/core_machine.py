@@ -21,7 +21,6 @@ from afunix.core.errors import BrokenPipe
 from afunix.core.file import File
 from afunix.core.filesystem import Filesystem
 from afunix.core.kernel import Kernel
-from afunix.core.message import Received
 from afunix.core.process import ALL_CAPABILITIES, Process, ProcessTable
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
@@ -214,14 +213,6 @@ class CoreCall:
     def install(self, file: File, cloexec: bool) -> int:
         """See `Call`."""
         return self.task.process.descriptors.install(file, cloexec=cloexec)
-
-    def only_natively(self, files: Sequence[File]) -> bool:
-        """See `Call`: everything can be installed here."""
-        return False
-
-    def deliver_natively(self, received: Received) -> Answer:
-        """See `Call`: never asked for."""
-        raise NotImplementedError
 
     def install_pidfd(self, pid: int) -> int:
         """See `Call`. The process may have ended by now, which since Linux 6.16 makes no difference."""

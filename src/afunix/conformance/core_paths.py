@@ -21,6 +21,7 @@ from afunix.abi.constants import (
     S_IFSOCK,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.conformance import core_proc
 from afunix.conformance.core_files import Args, NullFile, PathFile, file_of
 from afunix.core.errors import Unmodelled
 from afunix.core.file import File
@@ -61,6 +62,8 @@ def openat(task: CoreTask, args: Args) -> int:
     """openat(2) from the current directory."""
     at_cwd(args[0])
     path, flags = path_at(task, args[1]), signed(args[2])
+    if path.startswith(core_proc.ROOT):
+        return task.process.descriptors.install(core_proc.open(task, path), cloexec=bool(flags & O_CLOEXEC))
     machine, here = task.machine, arch.current()
     nofollow, directory = bool(flags & here.o_nofollow), bool(flags & here.o_directory)
     file: File
@@ -93,7 +96,7 @@ def _attributes(task: CoreTask, subject: object) -> tuple[int, int, int, int, in
     if isinstance(subject, Inode):
         return subject.mode, subject.nlink, subject.number, subject.uid, subject.gid, subject.size
     if isinstance(subject, Socket):
-        return S_IFSOCK | task.machine.modes.get(subject, 0o777), 1, 1 << 20 | subject.number, 0, 0, 0
+        return S_IFSOCK | task.machine.modes.get(subject, 0o777), 1, core_proc.socket_inode(subject), 0, 0, 0
     if isinstance(subject, PipeReader | PipeWriter):
         return S_IFIFO | 0o600, 1, id(subject.pipe), 0, 0, 0
     if isinstance(subject, NullFile):

@@ -68,10 +68,7 @@ def lacks(definition: Definition, machine: Machine) -> tuple[Outcome, str] | Non
     if definition.until is not None and machine.version >= definition.until:
         return Outcome.OTHER_VERSION, f"until Linux {shown(*definition.until)}, this is {shown(*machine.version)}"
     for need in definition.needs:
-        if need == "procfs":
-            if isinstance(machine, CoreMachine):
-                return Outcome.NOT_HERE, "the bare core has no /proc"
-        elif not machine.capabilities >> CAPABILITIES[need] & 1:
+        if not machine.capabilities >> CAPABILITIES[need] & 1:
             return Outcome.NOT_HERE, f"needs {need}"
     return None
 

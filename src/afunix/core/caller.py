@@ -20,8 +20,11 @@ class BoundInode(Protocol):
     def remove(self) -> None:
         """Unlink the name it was made under, if that name still is this inode: the bind is being undone."""
 
+    def share(self) -> BoundInode:
+        """Hold it once more, for a connection that takes over the path (path_get); each holder closes it once."""
+
     def close(self) -> None:
-        """Drop the hold on the inode; its names stay."""
+        """Drop a hold on the inode; its names stay."""
 
 
 class Numbers(Protocol):

@@ -36,7 +36,9 @@ def create(kernel: Kernel, caller: Caller, kind: int, protocol: int = 0) -> Sock
         kind = SOCK_DGRAM
     elif kind not in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
         raise SyscallError(Errno.ESOCKTNOSUPPORT)
-    return Socket(kernel, kind, caller.net)
+    sock = Socket(kernel, kind, caller.net)
+    sock.uid = caller.credentials.euid
+    return sock
 
 
 def pair(kernel: Kernel, caller: Caller, kind: int, protocol: int = 0) -> tuple[Socket, Socket]:
@@ -106,6 +108,8 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.grafted = False
     embryo.listener = other
     embryo.address = other.address
+    if other.inode is not None:
+        embryo.inode = other.inode.share()
     embryo.passcred = other.passcred
     embryo.passpidfd = other.passpidfd
     embryo.passsec = other.passsec

@@ -59,6 +59,8 @@ class Kernel:
         self.inflight: dict[int, int] = {}
         self.flight = Flight()
         self.sockets_made = 0
+        # All that live, in the order in which they were made.
+        self.sockets: dict[Socket, None] = {}
         # A message that was read and can be used again (see `stream_quick.take`).
         self.spare: list[Message] = []
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
@@ -148,6 +150,7 @@ class Kernel:
     def closed(self, sock: Socket) -> None:
         """A socket is gone: tell the front end, which frees what it holds for it, and look for garbage."""
         self.changed.pop(sock, None)
+        self.sockets.pop(sock, None)
         if self.on_close is not None:
             self.on_close(sock)
         if self.flight.sockets:

@@ -35,6 +35,7 @@ __all__ = [
     "PidfdOf",
     "TooShort",
     "get",
+    "memory_info",
     "set",
     "timestamp_form",
     "timestamping_flags",
@@ -308,9 +309,13 @@ def _net_cookie(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
     return SIZE.pack(cookies.setdefault(sock.net, len(cookies) + 1))
 
 
-def _meminfo(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
+def memory_info(sock: Socket) -> bytes:
     """sk_get_meminfo: unread messages are charged to their sender (DATA-9), so of its own only wmem is ever used."""
     return _MEMINFO.pack(0, sock.rcvbuf, sock.wmem, sock.sndbuf, 0, 0, 0, 0, 0)
+
+
+def _meminfo(sock: Socket, caller: Caller, name: int, length: int) -> bytes:
+    return memory_info(sock)
 
 
 # The peer (SCM-6).

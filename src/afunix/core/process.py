@@ -58,6 +58,10 @@ class BoundPath:
         """Unlink the name, if it still leads to this inode (NAME-7)."""
         self.namespace.remove(self, self.path, self.key)
 
+    def share(self) -> BoundPath:
+        """Holding it costs nothing."""
+        return self
+
     def close(self) -> None:
         """The inode lives as long as it has a name; its key is the inode itself and never used again."""
 

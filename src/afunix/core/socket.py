@@ -53,7 +53,7 @@ class Socket(File):
         "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline", "options",
         "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred", "peer_groups",
         "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
-        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
+        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "uid", "wmem", "writable",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
@@ -61,8 +61,11 @@ class Socket(File):
         self.kernel = kernel
         self.type = kind
         self.net = net
+        # Whose it is (sk_uid): who made or accepted it.
+        self.uid = 0
         kernel.sockets_made += 1
         self.number = kernel.sockets_made
+        kernel.sockets[self] = None
         self.state = CLOSED
         self.shut = 0
         self.error: Errno | None = None
@@ -158,7 +161,9 @@ class Socket(File):
 
     @property
     def unread(self) -> int:
-        """Bytes to read, as SIOCINQ and SCM_INQ of a stream tell them."""
+        """Bytes to read, as SIOCINQ, SCM_INQ and sock_diag tell them (unix_inq_len, DATA-15)."""
+        if self.type == SOCK_DGRAM:
+            return len(self.queue[0]) if self.queue else 0
         return sum(map(len, self.queue)) + self.passed_over
 
     def take_error(self) -> None:

@@ -9,10 +9,12 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -27,7 +29,7 @@
 #define SO_COOKIE 57
 #endif
 
-enum { IOV_MAX_ = 1024, FILL = 2000, OTHERS = 1, ENDED = 2, PASSED = 64 };
+enum { IOV_MAX_ = 1024, FILL = 2000, OTHERS = 1, ENDED = 2, NO_SOCKETS = 2, TELLING = -2, NOWHERE = -3, PASSED = 64 };
 
 static PyObject *failed(void)
 {
@@ -99,20 +101,21 @@ static int respond(int listener, uint64_t id, int64_t value, int error, uint32_t
     return 1;
 }
 
-/* The number of the socket that a link in /proc/TID/fd leads to; -1: to something else; -2 with errno: nowhere. */
+/* The number of the socket that a link in /proc/TID/fd leads to; -1, TELLING: to something else; NOWHERE, errno. */
 static long long socket_at(int handle)
 {
-    static const char prefix[] = "socket:[";
-    char link[64];
-    ssize_t length = readlinkat(handle, "", link, sizeof link);
+    static const char prefix[] = "socket:[", list[] = "/net/unix";
+    enum { PREFIX = sizeof prefix - 1, LIST = sizeof list - 1 };
+    char link[PATH_MAX];
+    ssize_t length = readlinkat(handle, "", link, sizeof link - 1);
     if (length < 0)
-        return -2;
-    if (length < (ssize_t)sizeof prefix || memcmp(link, prefix, sizeof prefix - 1))
-        return -1;
-    long long value = 0;
-    for (const char *digit = link + sizeof prefix - 1; digit < link + length && *digit != ']'; digit++)
-        value = value * 10 + (*digit - '0');
-    return value;
+        return NOWHERE;
+    link[length] = '\0';
+    if (strncmp(link, prefix, PREFIX) == 0)
+        return strtoll(link + PREFIX, NULL, 10);
+    if (length >= LIST && memcmp(link + length - LIST, list, LIST) == 0)
+        return TELLING;
+    return strstr(link, "/fdinfo/") ? TELLING : -1;
 }
 
 static PyObject *inode(PyObject *self, PyObject *handle)
@@ -121,7 +124,7 @@ static PyObject *inode(PyObject *self, PyObject *handle)
     if (number(handle, &fd))
         return NULL;
     long long value = socket_at((int)fd);
-    return value == -2 ? failed() : PyLong_FromLongLong(value);
+    return value == NOWHERE ? failed() : PyLong_FromLongLong(value);
 }
 
 /* An item of a dictionary by a number: borrowed; NULL without an exception where there is none. */
@@ -134,16 +137,19 @@ static PyObject *item(PyObject *dictionary, unsigned long long key)
 }
 
 /* What `sockets` has for the first argument of a call, borrowed. None: it can't be told here. NULL without an
- * exception: the call is about no such socket. */
-static PyObject *whose(const struct seccomp_notif *call, PyObject *links, PyObject *sockets)
+ * exception: the call is to go on natively. */
+static PyObject *whose(const struct seccomp_notif *call, PyObject *links, PyObject *sockets, int passing)
 {
     PyObject *handles = item(links, call->pid);
     PyObject *handle = handles == NULL ? NULL : item(handles, call->data.args[0] & 0xFFFFFFFF);
     if (handle == NULL)
         return PyErr_Occurred() ? NULL : Py_None;
     long fd = PyLong_AsLong(handle);
-    long long value = fd < 0 ? -2 : socket_at((int)fd);
-    return value == -2 ? Py_None : value == -1 ? NULL : item(sockets, (unsigned long long)value);
+    long long value = fd < 0 ? NOWHERE : socket_at((int)fd);
+    if (value < 0)
+        return value == -1 ? NULL : Py_None;
+    PyObject *found = item(sockets, (unsigned long long)value);
+    return found == NULL && !PyErr_Occurred() && passing == NO_SOCKETS ? Py_None : found;
 }
 
 static PyObject *turn(PyObject *self, PyObject *const *args, Py_ssize_t given)
@@ -194,7 +200,7 @@ static PyObject *turn(PyObject *self, PyObject *const *args, Py_ssize_t given)
             break;
         PyObject *found = Py_None;
         if (call.data.nr >= 0 && call.data.nr < known && about[call.data.nr]) {
-            found = whose(&call, args[4], args[5]);
+            found = whose(&call, args[4], args[5], about[call.data.nr]);
             if (found == NULL) {
                 if (PyErr_Occurred() || respond(listener, call.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE) < 0)
                     goto error;
@@ -413,5 +419,10 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__trapcalls(void)
 {
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made != NULL && PyModule_AddIntConstant(made, "TELLING", TELLING)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
 }

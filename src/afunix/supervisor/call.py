@@ -12,14 +12,14 @@ from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.core.socket import Socket
 from afunix.supervisor import hostcalls
+from afunix.supervisor.borrowed import Borrowed, Traced
+from afunix.supervisor.caller import HostInode
 from afunix.supervisor.hostcalls import Gone
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
-from afunix.syscalls.call import NATIVE, Answer
 
 if TYPE_CHECKING:
     from afunix.core.kernel import Kernel
-    from afunix.core.message import Received
     from afunix.supervisor.caller import TaskCaller
     from afunix.supervisor.memory import Memory
     from afunix.supervisor.supervisor import Supervisor
@@ -101,29 +101,34 @@ class NotifiedCall:
             return number
         if not isinstance(file, HostFile):
             raise TypeError(f"{type(file).__name__} can't be given to a host process")
-        return self._install(file.fetch(), cloexec)
+        fd = file.fetch()
+        if file.path_only:
+            return self._borrowed().install(fd, cloexec)
+        return self._install(fd, cloexec)
 
     def _install(self, fd: int, cloexec: bool) -> int:
         if fd < 0:
             raise Gone  # parked in the queue of a placeholder whose last descriptor went away in this moment
-        return self.supervisor.listener.install(self.id, fd, cloexec)
+        listener = self.supervisor.listener
+        if listener.stand_ins and self.id in listener.stand_ins:
+            return self._borrowed().install(fd, cloexec)
+        return listener.install(self.id, fd, cloexec)
 
-    def only_natively(self, files: Sequence[File]) -> bool:
-        """Whether one of the files was opened with O_PATH, which SECCOMP_IOCTL_NOTIF_ADDFD refuses (fget)."""
-        return any(isinstance(file, HostFile) and file.path_only for file in files)
+    def _borrowed(self) -> Borrowed:
+        """The thread as one that takes any descriptor (see `borrowed`). EMFILE.
 
-    def deliver_natively(self, received: Received) -> Answer:
-        """Put the message itself into the placeholder's queue, and let the program's own recvmsg take it.
-
-        Sender's address and credentials are not part of it then.
+        Unmodelled: a debugger has it.
         """
-        front = self.sock.front
-        assert isinstance(front, Placeholder)
-        if not front.carry(received):
-            received.undo()
-            raise SyscallError(Errno.ENOBUFS)
-        received.done()
-        return NATIVE
+        listener = self.supervisor.listener
+        stand_in = listener.stand_ins.get(self.id)
+        if stand_in is None:
+            self.ensure_room(1)
+            try:
+                return Borrowed(listener, self.id, self.tid, self.memory)
+            except Traced:
+                raise Unmodelled("an O_PATH descriptor for a thread that a debugger has") from None
+        assert isinstance(stand_in, Borrowed)
+        return stand_in
 
     def install_pidfd(self, pid: int) -> int:
         """Give the caller a pidfd."""
@@ -134,8 +139,9 @@ class NotifiedCall:
             os.close(fd)
 
     def install_inode(self, sock: Socket) -> int:
-        """Unmodelled: the host refuses to install an O_PATH descriptor."""
-        raise Unmodelled("SIOCUNIXFILE")
+        """Give the caller an O_PATH descriptor of the inode that a socket is bound to. EMFILE."""
+        assert isinstance(sock.inode, HostInode)
+        return self._borrowed().install(sock.inode.fd, True)
 
     def touch(self, front: Placeholder, number: int) -> None:
         """This call's thread holds the placeholder under this number."""

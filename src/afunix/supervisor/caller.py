@@ -23,7 +23,7 @@ __all__ = ["HostInode", "TaskCaller"]
 class HostInode:
     """A socket inode on the host, pinned by a descriptor so that its number is not given to another file."""
 
-    __slots__ = ("_inode", "_path", "_task", "native")
+    __slots__ = ("_holders", "_inode", "_path", "_task", "native")
 
     def __init__(self, task: Task, path: bytes, inode: paths.Inode, native: host.socket | None = None) -> None:
         # The host socket bound to it, where programs outside may connect.
@@ -31,9 +31,15 @@ class HostInode:
         self._task = task
         self._path = path
         self._inode = inode
+        self._holders = 1
 
     @property
     def key(self) -> Hashable:
+        """Device and inode number."""
+        return self._inode.key
+
+    @property
+    def identity(self) -> tuple[int, int]:
         """Device and inode number."""
         return self._inode.key
 
@@ -46,9 +52,16 @@ class HostInode:
         """Unlink the name again, if it still is this inode."""
         paths.remove(self._task, self._path, self._inode)
 
+    def share(self) -> HostInode:
+        """Hold it once more."""
+        self._holders += 1
+        return self
+
     def close(self) -> None:
         """Let go of the inode."""
-        self._inode.close()
+        self._holders -= 1
+        if not self._holders:
+            self._inode.close()
 
 
 class TaskCaller:

@@ -16,11 +16,14 @@ from typing import Any, Final, NoReturn
 
 from afunix.abi import arch, bpf, seccomp
 from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.registers import NT_PRSTATUS
 
 __all__ = [
     "PTRACE_DETACH",
     "PTRACE_INTERRUPT",
+    "PTRACE_O_TRACESYSGOOD",
     "PTRACE_SEIZE",
+    "PTRACE_SYSCALL",
     "SFD_CLOEXEC",
     "SFD_NONBLOCK",
     "Gone",
@@ -41,6 +44,10 @@ __all__ = [
     "process_vm_readv",
     "process_vm_writev",
     "ptrace",
+    "ptrace_registers",
+    "ptrace_set_registers",
+    "ptrace_set_signal_mask",
+    "ptrace_signal_mask",
     "set_child_subreaper",
     "set_no_new_privs",
     "set_pdeathsig",
@@ -58,8 +65,16 @@ SFD_CLOEXEC: Final = 0o2000000
 SFD_NONBLOCK: Final = 0o4000
 
 PTRACE_DETACH: Final = 17
+PTRACE_SYSCALL: Final = 24
+PTRACE_GETREGSET: Final = 0x4204
+PTRACE_SETREGSET: Final = 0x4205
 PTRACE_SEIZE: Final = 0x4206
 PTRACE_INTERRUPT: Final = 0x4207
+PTRACE_GETSIGMASK: Final = 0x420A
+PTRACE_SETSIGMASK: Final = 0x420B
+PTRACE_O_TRACESYSGOOD: Final = 1
+SIGNAL_SET: Final = 8
+"""Bytes of the kernel's sigset_t."""
 
 
 class Unsupported(Exception):  # noqa: N818 -- a statement about the host, shown to the user as it is
@@ -100,7 +115,7 @@ _pidfd_getfd: Final = _prepare("pidfd_getfd", c_int, c_int, c_uint)
 _process_vm_readv: Final = _prepare("process_vm_readv", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
 _process_vm_writev: Final = _prepare("process_vm_writev", c_int, c_void_p, c_ulong, c_void_p, c_ulong, c_ulong)
 _seccomp: Final = _prepare("seccomp", c_uint, c_uint, c_void_p)
-_ptrace: Final = _prepare("ptrace", c_long, c_int, c_void_p, c_void_p)
+_ptrace: Final = _prepare("ptrace", c_long, c_int, c_ulong, c_void_p)
 _prctl: Final = _prepare("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _signalfd4: Final = _prepare("signalfd4", c_int, c_void_p, c_size_t, c_int)
 _openat2: Final = _prepare("openat2", c_int, c_char_p, c_void_p, c_size_t)
@@ -284,9 +299,43 @@ def tgkill(tgid: int, tid: int, number: int) -> bool:
     _fail()
 
 
-def ptrace(request: int, tid: int) -> None:
-    """One of the PTRACE_* above, for one thread. EPERM: not allowed, or another debugger has it. ESRCH."""
-    if _ptrace(request, tid, None, None) < 0:
+def ptrace(request: int, tid: int, data: int = 0) -> None:
+    """One of the PTRACE_* above, for one thread; data: options, or a signal.
+
+    EPERM: not allowed, or another debugger has it. ESRCH: it is gone, or has not stopped.
+    """
+    if _ptrace(request, tid, 0, data) < 0:
+        _fail()
+
+
+def ptrace_registers(tid: int, size: int) -> bytes:
+    """The general registers of a thread that has stopped, in so many bytes. ESRCH."""
+    buffer = ctypes.create_string_buffer(size)
+    vector = _Iovec(ctypes.addressof(buffer), size)
+    if _ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, ctypes.addressof(vector)) < 0:
+        _fail()
+    return buffer.raw
+
+
+def ptrace_set_registers(tid: int, values: bytes) -> None:
+    """Set all general registers of a thread that has stopped. ESRCH."""
+    buffer = ctypes.create_string_buffer(values, len(values))
+    vector = _Iovec(ctypes.addressof(buffer), len(values))
+    if _ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, ctypes.addressof(vector)) < 0:
+        _fail()
+
+
+def ptrace_signal_mask(tid: int) -> int:
+    """The signals that a thread that has stopped blocks, as bits. ESRCH."""
+    mask = c_ulong()
+    if _ptrace(PTRACE_GETSIGMASK, tid, SIGNAL_SET, ctypes.addressof(mask)) < 0:
+        _fail()
+    return mask.value
+
+
+def ptrace_set_signal_mask(tid: int, mask: int) -> None:
+    """Set which signals it blocks. ESRCH."""
+    if _ptrace(PTRACE_SETSIGMASK, tid, SIGNAL_SET, ctypes.addressof(c_ulong(mask))) < 0:
         _fail()
 
 

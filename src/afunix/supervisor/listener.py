@@ -15,7 +15,7 @@ import os
 from errno import EINPROGRESS, EINTR, EINVAL, ENOENT, ESRCH
 from fcntl import ioctl
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from afunix.abi.constants import O_CLOEXEC
 from afunix.abi.errno import Errno, SyscallError
@@ -40,17 +40,28 @@ _send: Final = trapcalls.answer
 _pack_install: Final = ADDFD.pack_into
 
 
+class StandIn(Protocol):
+    """What ends a call whose notification is over."""
+
+    def answer(self, value: int) -> bool:
+        """End the call with this value, or minus an errno. False: the thread was killed."""
+
+
 class Listener:
     """One listener. Owns its descriptor. For one thread only: the buffers are shared by all calls.
 
     A notification's id is unsigned, 64 bits, starts anywhere and never comes twice from one listener.
     """
 
-    __slots__ = ("_install", "fd", "sync")
+    __slots__ = ("_install", "fd", "postponed", "stand_ins", "sync")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._install = bytearray(ADDFD.size)
+        self.stand_ins: dict[int, StandIn] = {}
+        """Who takes the answer to a notification that is over already (see `borrowed`)."""
+        self.postponed: list[Notification] = []
+        """Calls that were received while something else was waited for."""
         self.sync = self._wake_up_in_place()
         """Whether threads and supervisor wake each other on the same processor (Linux 6.6)."""
 
@@ -77,15 +88,20 @@ class Listener:
 
     def answer(self, notification: int, value: int) -> bool:
         """End the call with this value (64 bits, signed). False: the thread is no longer in it."""
-        return _send(self.fd, notification, value, 0, 0)
+        return _send(self.fd, notification, value, 0, 0) or self._stands_in(notification, value)
 
     def fail(self, notification: int, errno: int) -> bool:
         """End the call with an error: a positive errno, or ERESTARTSYS. False: the thread is no longer in it."""
-        return _send(self.fd, notification, 0, errno, 0)
+        return _send(self.fd, notification, 0, errno, 0) or self._stands_in(notification, -errno)
 
     def proceed(self, notification: int) -> bool:
         """Let the host's kernel run the call (SECCOMP_USER_NOTIF_FLAG_CONTINUE). False: as for `answer`."""
-        return _send(self.fd, notification, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+        proceeds = _send(self.fd, notification, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+        return proceeds or self._stands_in(notification, -Errno.ENOSYS)
+
+    def _stands_in(self, notification: int, value: int) -> bool:
+        stand_in = self.stand_ins.pop(notification, None)
+        return stand_in is not None and stand_in.answer(value)
 
     def valid(self, notification: int) -> bool:
         """Whether the thread is still in its call, so that its number and its memory mean what they did."""
@@ -93,7 +109,7 @@ class Listener:
             ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ID_VALID, bytearray(_ID.pack(notification)))
         except OSError as error:
             if error.errno == ENOENT:
-                return False
+                return notification in self.stand_ins
             raise
         return True
 

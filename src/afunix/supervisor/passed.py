@@ -41,7 +41,7 @@ class HostFile(File):
         self.held = held
         self.parked: Placeholder | None = None
         self.path_only = bool(fcntl.fcntl(held, fcntl.F_GETFL) & os.O_PATH)
-        """Whether it was opened with O_PATH: the host installs such files only itself (see Call.deliver_natively)."""
+        """Whether it was opened with O_PATH: only the program itself can take it then (see borrowed)."""
 
     def fetch(self) -> int:
         """The supervisor's copy, taken out of the queue that it is parked in if need be."""

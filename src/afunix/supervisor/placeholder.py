@@ -42,7 +42,7 @@ from afunix.supervisor.copies import Copy, HostSocket, cookie, copy
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
-    from afunix.core.message import Message, Received
+    from afunix.core.message import Message
     from afunix.supervisor.watch import Watch
 
 __all__ = ["Holder", "Parkable", "Placeholder"]
@@ -405,17 +405,11 @@ class Placeholder:
 
     def _take_one(self, mine: HostSocket) -> None:
         """Take one byte with what is parked with it, or an urgent one."""
-        entries = self._entries
-        _, urgent, items = entries[0]
+        _, urgent, items = self._entries[0]
         if urgent:
-            try:
-                mine.recv(1, host.MSG_OOB | host.MSG_DONTWAIT)
-            except OSError:
-                mine.recv(1, host.MSG_DONTWAIT)
-            fds: list[int] = []
-        else:
-            _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
-            fds = _descriptors(control)
+            self._inline(mine)
+        _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
+        fds = _descriptors(control)
         self._taken()
         for item, fd in zip(items, fds, strict=False):
             if item.parked is self and item.held < 0:
@@ -427,18 +421,13 @@ class Placeholder:
         for fd in fds[len(items) :]:
             os.close(fd)
 
-    def carry(self, received: Received) -> bool:
-        """Queue a message itself, data and descriptors, for the program to read natively. False: P is out of reach."""
-        fds = [file.fetch() for file in received.files if isinstance(file, HostFile)]
-        self.unpark_all()
-        if self._entries or self.end is None:
-            return False
-        rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
-        try:
-            sent = self.end.sendmsg([received.data], [(host.SOL_SOCKET, host.SCM_RIGHTS, rights)])
-        except OSError:
-            return False
-        return sent == len(received.data)
+    @staticmethod
+    def _inline(mine: HostSocket) -> None:
+        """Have an urgent byte read like any other, with what is parked with it.
+
+        MSG_OOB would take the byte alone, and leave its buffer and the descriptors in it in the queue (manage_oob).
+        """
+        mine.setsockopt(host.SOL_SOCKET, host.SO_OOBINLINE, 1)
 
     def unpark_all(self) -> None:
         """Take everything out of P's queue, so that what was parked there is held; the next sync puts it back.
@@ -458,6 +447,8 @@ class Placeholder:
         if own is None:
             return
         with own as mine, suppress(OSError):
+            if self._urgent:
+                self._inline(mine)
             _, control, _, _ = mine.recvmsg(
                 len(self._entries), CONTROL_ROOM, host.MSG_PEEK | host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC
             )

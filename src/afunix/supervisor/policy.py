@@ -16,7 +16,8 @@ from afunix.abi.constants import (
     SIOCUNIXFILE,
 )
 from afunix.abi.errno import Errno
-from afunix.abi.seccomp import PR_SET_DUMPABLE
+from afunix.abi.netlink import NETLINK_SOCK_DIAG
+from afunix.abi.seccomp import PR_SET_DUMPABLE, Condition
 
 __all__ = ["CONDITIONS", "INVALIDATING", "LOOKED_AT", "REFUSED", "SPLICING"]
 
@@ -26,15 +27,16 @@ SPLICING: Final = ("sendfile", "splice", "tee")
 LOOKED_AT: Final = ("epoll_ctl", "prctl")
 """Calls that continue natively after a look at their arguments."""
 
-CONDITIONS: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
-    "socket": (0, (AF_UNIX,)),
-    "socketpair": (0, (AF_UNIX,)),
-    "ioctl": (1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO)),
-    "fcntl": (1, (F_SETFL,)),
-    "epoll_ctl": (1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),
-    "prctl": (0, (PR_SET_DUMPABLE,)),
+CONDITIONS: Final[dict[str, tuple[Condition, ...]]] = {
+    # The second is netlink's protocol, and of no use with other families: so few calls trap for nothing.
+    "socket": ((0, (AF_UNIX,)), (2, (NETLINK_SOCK_DIAG,))),
+    "socketpair": ((0, (AF_UNIX,)),),
+    "ioctl": ((1, (SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE, FIONBIO)),),
+    "fcntl": ((1, (F_SETFL,)),),
+    "epoll_ctl": ((1, (EPOLL_CTL_ADD, EPOLL_CTL_MOD)),),
+    "prctl": ((0, (PR_SET_DUMPABLE,)),),
 }
-"""Argument index and the values for which the call traps at all."""
+"""Argument index and the values for which the call traps at all; any of several will do."""
 
 INVALIDATING: Final[dict[str, str]] = {
     "execve": "process",

@@ -32,7 +32,8 @@ def trap_filter() -> bytes:
         *policy.LOOKED_AT,
         *policy.INVALIDATING,
     ]
-    traps = [(numbers[name], policy.CONDITIONS.get(name)) for name in names if name in numbers]
+    known = [name for name in names if name in numbers]
+    traps = [(numbers[name], condition) for name in known for condition in policy.CONDITIONS.get(name, (None,))]
     refusals = [(numbers[name], errno) for name, errno in policy.REFUSED]
     return build_filter(machine.audit_arch, traps, refusals)
 

@@ -33,7 +33,9 @@ from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
+from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
+from afunix.supervisor.sockdiag import SockDiag
 from afunix.supervisor.tasks import TaskTable
 from afunix.supervisor.trapcalls import ENDED
 from afunix.supervisor.traps import Traps
@@ -88,8 +90,11 @@ class Supervisor:
         self._fail = self._answers.fail
         self.mirror = self._answers.mirror
         self.placeholder = self._answers.placeholder
+        self.proc_files = ProcFiles(self)
+        self.sock_diag = SockDiag(self)
         self._traps = Traps(self)
         self._table = self._traps.table()
+        self._about = self._traps.about_sockets(trapcalls.OTHER_FILES)
         self.watch.register(self.tasks.fileno(), select.EPOLLIN, lambda _: self._threads_ended())
 
     def attach(self, bridge: Bridge) -> None:
@@ -97,6 +102,7 @@ class Supervisor:
         self._bridge = self._answers.bridge = bridge
         bridge.warn = self._warn
         self.tasks.bridged = True
+        self.proc_files.private = False
         numbers = arch.current().numbers
         self._table[numbers["bind"]] = self._traps.on_socket("bind", bridge.bind)
         self._table[numbers["listen"]] = self._traps.on_socket("listen", bridge.listen)
@@ -112,10 +118,10 @@ class Supervisor:
         parked = self.parked
         signals = self.signals
         deadlines = self._deadlines
+        postponed = self.listener.postponed
         tasks = self.tasks
         links = tasks.links
         sockets = self.watch.by_inode
-        about = self._traps.about_sockets()
         sending = self._traps.sending()
 
         def is_sending(call: Notification) -> bool:
@@ -133,7 +139,7 @@ class Supervisor:
                 timeout = FIRST_LOOK  # the clock need not be asked: a call that has just been parked is looked at first
             else:
                 timeout = self._timeout()
-            what, calls = turn(listener_fd, epoll_fd, timeout, MOST, links, sockets, about)
+            what, calls = turn(listener_fd, epoll_fd, timeout, MOST, links, sockets, self._about)
             if what:
                 if what & ENDED:
                     return
@@ -154,9 +160,16 @@ class Supervisor:
                     table[number](ident, tid, args, found)
                 except Exception as error:
                     self._refuse(ident, error)
+                if postponed:
+                    calls += postponed
+                    postponed.clear()
             turns = turns + 1 & TURNS
             if parked and not (calls and turns):
                 self._expire()
+
+    def look_at_all_sockets(self) -> None:
+        """From now on calls on the host's own sockets are told, too, not only those on ours."""
+        self._about = self._traps.about_sockets(trapcalls.NO_SOCKETS)
 
     def stop(self) -> None:
         """Leave the loop after the current call."""
@@ -235,11 +248,15 @@ class Supervisor:
         if isinstance(error, Inaccessible):
             self._warn(str(error))
             self.listener.proceed(ident)
-        elif isinstance(error, Unmodelled):
-            self._warn(f"not modelled: {error}")
-            self.listener.fail(ident, Errno.ENOSYS)
         else:
-            self.listener.fail(ident, self._defect(error))
+            self.listener.fail(ident, self._failure(error))
+
+    def _failure(self, error: Exception) -> Errno:
+        """What a call fails with that could not be made."""
+        if isinstance(error, Unmodelled):
+            self._warn(f"not modelled: {error}")
+            return Errno.ENOSYS
+        return self._defect(error)
 
     def _defect(self, error: Exception) -> Errno:
         """Something failed that no program should be able to make fail: tell the user; the other programs go on."""
@@ -307,7 +324,15 @@ class Supervisor:
         except Gone:
             self._unpark(parked)
             self._answers.lost(call)
+        except Exception as error:
+            # It is this call's, not that of whoever woke it.
+            self._unpark(parked)
+            self.listener.fail(call.id, self._failure(error))
         else:
+            if call.id in self.listener.stand_ins:
+                # The thread is borrowed, and must be let go: what was done so far has to do (recvmmsg).
+                self.resume(parked, SyscallError(Errno.EAGAIN))
+                return
             parked.wait(wait)
             if call.tid not in self.parked:
                 self.parked[call.tid] = parked

@@ -25,6 +25,7 @@ from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.memory import Memory
 from afunix.supervisor.namespaces import Numbers, Pid, id_map, pid_of
 from afunix.supervisor.trapcalls import inode as _inode
+from afunix.supervisor.trapcalls_python import inode_in
 
 __all__ = ["UNLIMITED", "Task", "TaskTable"]
 
@@ -152,7 +153,7 @@ class Task:
     # -- descriptors
 
     def inode(self, fd: int) -> int:
-        """The inode number of the socket that the descriptor refers to; -1 if it is no socket, or not open.
+        """The inode number of the socket that the descriptor refers to; -1 if it is no socket, or not open; TELLING.
 
         One readlinkat; the second look-up of a number opens a handle on its link, which shows what is behind the
         number at the time of each call without the walk to it, at less than half the price.
@@ -162,6 +163,15 @@ class Task:
             return _inode(handle) if handle >= 0 else self._look(fd, handle)
         except OSError as error:
             return self._look_again(fd, error)
+
+    def link(self, fd: int) -> bytes:
+        """What the link of a descriptor says; b"" if it is not open."""
+        try:
+            return os.readlink(b"fd/%d" % fd, dir_fd=self._dir)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._refusal(error) from None
 
     def _look(self, fd: int, seen: int) -> int:
         path = b"fd/%d" % fd
@@ -175,8 +185,7 @@ class Task:
                 if error.errno != EMFILE:
                     raise
                 self._table.handles = 0
-        link = os.readlink(path, dir_fd=self._dir)
-        return int(link[8:-1]) if link[:8] == b"socket:[" else -1
+        return inode_in(os.readlink(path, dir_fd=self._dir))
 
     def _look_again(self, fd: int, error: OSError) -> int:
         """After a failure: the descriptor isn't open, the thread is another one by now, or we may not look."""

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 __all__ = [
     "COMPILED",
     "ENDED",
+    "NO_SOCKETS",
     "OTHERS",
+    "OTHER_FILES",
+    "TELLING",
     "Notification",
     "answer",
     "drain",
@@ -38,8 +41,14 @@ OTHERS: Final = 1
 ENDED: Final = 2
 """In what `turn` says: no thread is left that could be trapped."""
 
+OTHER_FILES: Final = 1
+"""What `turn` lets pass natively: calls on anything but the sockets given."""
+NO_SOCKETS: Final = 2
+"""What `turn` lets pass natively: calls on what is no socket at all."""
+
 if TYPE_CHECKING:
     from afunix.supervisor.trapcalls_python import (
+        TELLING,
         answer,
         drain,
         fill,

@@ -22,7 +22,7 @@ from afunix.abi.seccomp import NOTIF, NOTIF_CALL, RESP, SECCOMP_IOCTL_NOTIF_RECV
 from afunix.supervisor import hostcalls
 from afunix.supervisor.copies import Copy, copy
 
-__all__ = ["answer", "drain", "fill", "inode", "receive", "turn", "vm_read", "vm_readv", "vm_write", "vm_writev"]
+__all__ = ["TELLING", "answer", "drain", "fill", "inode", "receive", "turn", "vm_read", "vm_readv", "vm_write", "vm_writev"]
 
 Call = tuple[int, int, int, tuple[int, ...], Any]
 
@@ -59,9 +59,10 @@ def turn(
 
     Returns trapcalls.OTHERS, ENDED or neither, and the calls. The listener is looked at first.
 
-    The rest is for speed, and the compiled function's only: where a call's number has something but 0 in `about`, so
-    that its first argument is a descriptor, and `links` has a link for the thread and this descriptor, then what
-    `sockets` has for the socket is told with the call, and a call about anything else goes on natively at once.
+    The rest is for speed, and the compiled function's only: where a call's number has something but 0 in `about`
+    (trapcalls.OTHER_FILES or NO_SOCKETS), so that its first argument is a descriptor, and `links` has a link for the
+    thread and this descriptor, then what `sockets` has for the socket is told with the call, and a call about anything
+    else goes on natively at once.
     """
     poll = _poller(listener, others)
     what = 0
@@ -112,13 +113,23 @@ def answer(listener: int, ident: int, value: int, error: int, flags: int) -> boo
 # -- who has which socket
 
 
+TELLING: Final = -2
+"""In place of an inode number: no socket, but perhaps a file of /proc that tells of sockets (see procfiles)."""
+
+
 def inode(handle: int) -> int:
     """The inode number of the socket to which a link in /proc/TID/fd leads, given an O_PATH descriptor of the link.
 
-    -1: to something else. OSError: nowhere, or we may not look.
+    -1, TELLING: to something else. OSError: nowhere, or we may not look.
     """
-    link = os.readlink(b"", dir_fd=handle)
-    return int(link[8:-1]) if link[:8] == b"socket:[" else -1
+    return inode_in(os.readlink(b"", dir_fd=handle))
+
+
+def inode_in(link: bytes) -> int:
+    """The same of the link's text."""
+    if link[:8] == b"socket:[":
+        return int(link[8:-1])
+    return TELLING if link[-9:] == b"/net/unix" or b"/fdinfo/" in link else -1
 
 
 # -- memory

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from afunix.abi import arch
-from afunix.abi.constants import EPOLLET, EPOLLOUT
+from afunix.abi.constants import AF_NETLINK, AF_UNIX, EPOLLET, EPOLLOUT
 from afunix.abi.errno import SyscallError
 from afunix.abi.structs import SOCKLEN
 from afunix.core.credentials import CAP_SYS_PTRACE
 from afunix.supervisor import policy, quick, splice
 from afunix.supervisor.call import NotifiedCall
-from afunix.syscalls.call import Handler
+from afunix.supervisor.procfiles import READING
+from afunix.supervisor.trapcalls import TELLING
+from afunix.syscalls.call import Handler, signed
 from afunix.syscalls.table import HANDLERS, MAKING, SENDING
 
 if TYPE_CHECKING:
@@ -64,11 +66,11 @@ class Traps:
         return table
 
     @staticmethod
-    def about_sockets() -> bytes:
-        """By call number, whether its first argument is a descriptor and the call is none of ours if that isn't."""
+    def about_sockets(which: int) -> bytes:
+        """By call number `which` where the first argument is a descriptor, that says whose the call is; else 0."""
         numbers = arch.current().numbers
         trapped = {numbers[name] for name in HANDLERS if name in numbers}
-        return bytes(number in trapped for number in range(max(trapped) + 1))
+        return bytes(which * (number in trapped) for number in range(max(trapped) + 1))
 
     @staticmethod
     def sending() -> frozenset[int]:
@@ -81,14 +83,22 @@ class Traps:
         by_inode = self._watch.by_inode
         proceed = self._listener.proceed
         get = self._tasks.get
+        sock_diag = self._supervisor.sock_diag
+        read_proc = self._supervisor.proc_files.trap(name) if name in READING else None
 
         def on_socket(ident: int, tid: int, args: tuple[int, ...], placeholder: Placeholder | None) -> None:
             task = get(tid)
             fd = args[0] & 0xFFFFFFFF
             if placeholder is None:
-                placeholder = by_inode.get(task.inode(fd))
+                inode = task.inode(fd)
+                placeholder = by_inode.get(inode)
                 if placeholder is None:
-                    proceed(ident)
+                    if inode == TELLING and read_proc is not None:
+                        read_proc(ident, tid, args, None)
+                    elif sock_diag.active:
+                        sock_diag.trap(name, ident, tid, args, task, inode)
+                    else:
+                        proceed(ident)
                     return
             call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
             placeholder.holder = (task, fd)
@@ -101,6 +111,12 @@ class Traps:
         handle = MAKING[name]
 
         def making(ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
+            if signed(args[0]) != AF_UNIX:
+                if signed(args[0]) == AF_NETLINK:
+                    self._supervisor.sock_diag.active = True
+                    self._supervisor.look_at_all_sockets()
+                self._listener.proceed(ident)
+                return
             self._supervisor.sweep()
             self._perform(NotifiedCall(self._supervisor, ident, tid, self._tasks.get(tid), name, args), handle)
 

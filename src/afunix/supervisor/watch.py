@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from afunix.supervisor.copies import HostSocket
     from afunix.supervisor.placeholder import Placeholder
 
-__all__ = ["Watch"]
+__all__ = ["SOCKET_ROW", "Watch"]
 
 EVENTS = select.EPOLLRDHUP | select.EPOLLET
 SWEEP_FIRST = 64
 BACKLOG = 4096
 RESERVE = 64
 """So many of the supervisor's descriptors no new socket gets: it needs some for a moment to serve those there are."""
-_ROW = re.compile(rb"^[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)
+SOCKET_ROW = re.compile(rb"^[0-9a-f]+:(?: [0-9A-F]{8}){3} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)
 """A line of /proc/net/unix up to the inode number."""
 
 
@@ -143,4 +143,4 @@ def _host_sockets() -> set[int]:
     """Inode numbers of all Unix sockets in the supervisor's network namespace, where placeholders are made."""
     with open("/proc/self/net/unix", "rb") as table:
         # A name may hold any byte, so what it adds to the table can look like further lines; they only add numbers.
-        return {int(inode) for inode in _ROW.findall(table.read())}
+        return {int(inode) for inode in SOCKET_ROW.findall(table.read())}

@@ -15,7 +15,6 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core.caller import Caller
 from afunix.core.file import File
 from afunix.core.kernel import Kernel
-from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 
@@ -128,12 +127,6 @@ class Call(Protocol):
 
     def install(self, file: File, cloexec: bool) -> int:
         """A new descriptor of the caller for a file; the reference stays with the handler. EMFILE."""
-
-    def only_natively(self, files: Sequence[File]) -> bool:
-        """Whether one of these files can't be given to the caller by `install`."""
-
-    def deliver_natively(self, received: Received) -> Answer:
-        """Let the host's kernel hand out a received message, with its descriptors, in this recvmsg."""
 
     def install_pidfd(self, pid: int) -> int:
         """A new pidfd of the caller, close-on-exec. EMFILE, ESRCH."""

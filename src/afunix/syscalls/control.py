@@ -11,7 +11,6 @@ from afunix.abi.constants import (
     SIOCINQ,
     SIOCOUTQ,
     SIOCUNIXFILE,
-    SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
 )
@@ -74,7 +73,9 @@ def ioctl(call: Call) -> Outcome:
     if command == FIOASYNC:
         return NATIVE
     if command == SIOCINQ:
-        value = _bytes_queued(sock)
+        if sock.state == LISTEN:
+            raise SyscallError(Errno.EINVAL)
+        value = sock.unread
     elif command == SIOCOUTQ:
         value = sock.wmem
     elif command == SIOCATMARK:
@@ -83,14 +84,6 @@ def ioctl(call: Call) -> Outcome:
         raise SyscallError(Errno.ENOTTY)
     call.memory.write(call.args[2], INT.pack(value))
     return 0
-
-
-def _bytes_queued(sock: Socket) -> int:
-    if sock.state == LISTEN:
-        raise SyscallError(Errno.EINVAL)
-    if sock.type == SOCK_DGRAM:
-        return len(sock.queue[0]) if sock.queue else 0
-    return sock.unread
 
 
 def _at_mark(sock: Socket) -> int:

@@ -204,8 +204,6 @@ def _receive(call: Call, header: Header, flags: int) -> Outcome:
 def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:
     """Write data, address, control messages and flags of a received message to memory."""
     memory = call.memory
-    if received.files and header.control and call.only_natively(received.files) and received.popped:
-        return call.deliver_natively(received)
     room = header.controllen if header.control else None
     try:
         received = put_vec(call, received, header.iovecs)

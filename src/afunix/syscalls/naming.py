@@ -141,6 +141,7 @@ def _accept_later(call: Call, sock: Socket, flags: int) -> Generator[WouldBlock,
 
 def _accepted(call: Call, sock: Socket, embryo: Socket, flags: int) -> Answer:
     embryo.nonblock = bool(flags & SOCK_NONBLOCK)
+    embryo.uid = call.caller.credentials.euid
     if call.args[1]:
         try:
             peer = embryo.peer

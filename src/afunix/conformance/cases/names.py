@@ -344,7 +344,7 @@ def open_of_a_socket(p: Process, kind: int) -> None:
     assert p.open(b"s", O_RDWR) == ENXIO
 
 
-@case("NAME-9b", types=ALL, needs="procfs")
+@case("NAME-9b", types=ALL)
 def open_of_a_socket_through_proc(p: Process, kind: int) -> None:
     """Nor can a descriptor's link."""
     s = p.socket(kind)

@@ -134,6 +134,25 @@ def the_inode_of_a_socket(p: Process, kind: int) -> None:
     assert p.cloexec(fd) == FD_CLOEXEC
 
 
+@case("OPT-4e", types=CONNECTED, needs="CAP_NET_ADMIN")
+def the_inode_of_an_accepted_socket(p: Process, kind: int) -> None:
+    """It is the listener's, also when that is closed and its path gone."""
+    listener = p.listener(kind, b"s")
+    client = p.client(kind, b"s")
+    found = p.stat(b"s")
+    assert isinstance(found, Stat)
+    accepted = p.accept(listener)
+    assert p.ioctl_plain(client, SIOCUNIXFILE) == ENOENT
+    p.close(listener)
+    fd = p.ioctl_plain(accepted, SIOCUNIXFILE)
+    assert p.fstat(fd) == found
+    p.unlink(b"s")
+    fd = p.ioctl_plain(accepted, SIOCUNIXFILE)
+    left = p.fstat(fd)
+    assert isinstance(left, Stat)
+    assert (left.ino, left.nlink) == (found.ino, 0)
+
+
 @case("OPT-4a", types=ALL, needs="CAP_SETUID")
 def the_inode_of_a_socket_without_privilege(p: Process, kind: int) -> None:
     """EPERM."""
@@ -189,34 +208,3 @@ def calls_on_what_is_no_socket(p: Process) -> None:
         assert p.getpeername(fd) == expected
         assert p.option(fd, SO_TYPE) == expected
         assert p.setsockopt(fd, SO_REUSEADDR, 1) == expected
-
-
-@case("OPT-2a", types=ALL, needs="procfs")
-def the_list_of_all_sockets(p: Process, kind: int) -> None:
-    """/proc/net/unix has type, state and name of each."""
-    p.bound(kind, p.abstract(b"bound"))
-    if kind != DGRAM:
-        p.listener(kind, p.abstract(b"listens"))
-    file = p.open(b"/proc/self/net/unix")
-    text = b""
-    while part := p.read(file):
-        assert isinstance(part, bytes)
-        text += part
-    names = {line.split()[-1]: line.split() for line in text.splitlines()[1:]}
-    bound = names[b"@" + p.abstract(b"bound")[1:]]
-    assert (bound[3], bound[4], bound[5]) == (b"00000000", b"%04x" % kind, b"01")
-    if kind != DGRAM:
-        listens = names[b"@" + p.abstract(b"listens")[1:]]
-        assert (listens[3], listens[4], listens[5]) == (b"00010000", b"%04x" % kind, b"01")
-
-
-@case("OPT-4c", types=ALL, needs="procfs")
-def how_many_descriptors_wait(p: Process, kind: int) -> None:
-    """fdinfo shows scm_fds."""
-    one, two = p.socketpair(kind)
-    r, _ = p.pipe()
-    for expected in (0, 2):
-        text = p.read(p.open(b"/proc/self/fdinfo/%d" % two))
-        assert isinstance(text, bytes)
-        assert b"scm_fds: %d\n" % expected in text
-        p.sendmsg(one, b"x", [rights(r, r)])
