@@ -22,7 +22,19 @@ from afunix.abi.seccomp import NOTIF, NOTIF_CALL, RESP, SECCOMP_IOCTL_NOTIF_RECV
 from afunix.supervisor import hostcalls
 from afunix.supervisor.copies import Copy, copy
 
-__all__ = ["TELLING", "answer", "drain", "fill", "inode", "receive", "turn", "vm_read", "vm_readv", "vm_write", "vm_writev"]
+__all__ = [
+    "TELLING",
+    "answer",
+    "drain",
+    "fill",
+    "inode",
+    "receive",
+    "turn",
+    "vm_read",
+    "vm_readv",
+    "vm_write",
+    "vm_writev",
+]
 
 Call = tuple[int, int, int, tuple[int, ...], Any]
 
