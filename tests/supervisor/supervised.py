@@ -35,7 +35,8 @@ class Call:
     """One call that the test is to answer."""
 
     def __init__(self, notification: Notification) -> None:
-        self.id, self.tid, number, self.args, _ = notification
+        self.id, self.tid, number, args, _ = notification
+        self.args = list(args)
         self.name = arch.current().names[number]
         self.memory = Memory(self.tid)
 

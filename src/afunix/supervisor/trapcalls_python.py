@@ -94,9 +94,6 @@ def turn(
         if not received or len(calls) >= most:
             return what | (2 if ended and not calls else 0), calls
         timeout = 0
-        if len(calls) == 1:
-            # Who runs on this processor next may be about to make a call that goes well with this one.
-            os.sched_yield()
 
 
 @cache
