@@ -47,5 +47,26 @@ def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == markdown(load())
 
 
+SHIPPED_ELSEWHERE = {
+    "gvisor_connect_to_a_full_listener_did_not_wait",
+    "gvisor_cycles_leaked",
+    "gvisor_datagrams_to_the_dead_were_a_broken_pipe",
+    "gvisor_passpidfd_did_nothing",
+    "kevlar_peercred_showed_the_client_itself",
+    "kevlar_abstract_names_lost_their_nul",
+    "kevlar_writev_was_not_atomic",
+    "kevlar_buffers_were_too_small",
+    "kevlar_descriptors_were_opened_again_by_path",
+    "asterinas_inodes_had_mode_0600",
+    "asterinas_connect_wanted_read_permission",
+}
+"""Faults that other implementations shipped."""
+
+
+def test_every_fault_that_others_shipped_has_a_case_of_its_name() -> None:
+    names = {definition.name.partition("[")[0] for definition in load()}
+    assert {f"regressions.{fault}" for fault in SHIPPED_ELSEWHERE} <= names
+
+
 def test_there_are_enough_cases() -> None:
     assert len(load()) >= 400

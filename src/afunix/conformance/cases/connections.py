@@ -281,6 +281,25 @@ def an_accepted_socket_inherits_passcred(p: Process, kind: int) -> None:
     assert p.option(after, SO_PASSCRED) == 1
 
 
+@case("CONN-8b", types=CONNECTED, each=["pidfd", "security", "rights"], since=(6, 16))
+def an_accepted_socket_inherits_what_may_pass(p: Process, kind: int, what: str) -> None:
+    """As it was when the client connected."""
+    option, before = {
+        "pidfd": (SO_PASSPIDFD, 0),
+        "security": (SO_PASSSEC, 0),
+        "rights": (SO_PASSRIGHTS, 1),
+    }[what]
+    listener = p.listener(kind, p.abstract(b"n"))
+    p.client(kind, p.abstract(b"n"))
+    p.setsockopt(listener, option, 1 - before)
+    p.client(kind, p.abstract(b"n"))
+    first, second = p.accept(listener), p.accept(listener)
+    assert p.option(first, option) == before
+    assert p.option(second, option) == 1 - before
+    p.setsockopt(listener, option, before)
+    assert p.option(second, option) == 1 - before
+
+
 @case("CONN-8c", types=CONNECTED)
 def what_an_accepted_socket_does_not_inherit(p: Process, kind: int) -> None:
     """Buffers, time-outs and O_NONBLOCK are new."""

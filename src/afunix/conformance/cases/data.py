@@ -223,24 +223,6 @@ def what_a_message_costs(p: Process, kind: int) -> None:
         assert p.ioctl(two, SIOCOUTQ) == 0
 
 
-@case(
-    "DATA-9a",
-    types=ALL,
-    each=[1, 192, 193, 448, 449, 960, 961, 1984, 1985, 4032, 4033, 8000, 16000, 32000, 33000, 70000],
-)
-def what_messages_of_many_sizes_cost(p: Process, kind: int, size: int) -> None:
-    """Never less than their bytes; the sum is that of the parts, and gone when all is read."""
-    one, two = p.socketpair(kind)
-    p.send(one, bytes(size))
-    cost = p.ioctl(one, SIOCOUTQ)
-    assert cost > size
-    p.send(one, bytes(size))
-    assert p.ioctl(one, SIOCOUTQ) == 2 * cost
-    p.recv(two, 1 << 17)
-    p.recv(two, 1 << 17, NOW)
-    assert p.ioctl(one, SIOCOUTQ) == 0
-
-
 @case("DATA-9b", types=CONNECTED)
 def how_many_messages_fit(p: Process, kind: int) -> None:
     """The default buffer takes 278 of one byte."""
@@ -248,16 +230,6 @@ def how_many_messages_fit(p: Process, kind: int) -> None:
     assert p.fill(one) == ONE_BYTE_MESSAGES
     assert p.ioctl(one, SIOCOUTQ) == ONE_BYTE_MESSAGES * 768
     assert p.fill(two) == ONE_BYTE_MESSAGES
-
-
-@case("DATA-9b", types=CONNECTED, each=[10, 100, 500, 1000, 3000])
-def how_many_messages_of_a_size_fit(p: Process, kind: int, size: int) -> None:
-    """As many as begin below the limit."""
-    one, _ = p.socketpair(kind)
-    p.setsockopt(one, SO_SNDBUF, 20000)
-    count = p.fill(one, bytes(size))
-    assert count > 0
-    assert p.ioctl(one, SIOCOUTQ) >= 40000
 
 
 @case("DATA-9c", types=ALL)
@@ -440,6 +412,27 @@ def peek_offset_on_a_stream(p: Process) -> None:
     assert p.recv(two, 9, MSG_PEEK) == b"f"
 
 
+@case("DATA-12e", types=RECORDS)
+def peek_offset_on_records(p: Process, kind: int) -> None:
+    """A peek begins that far into what is queued, and stays in its record."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PEEK_OFF, 0)
+    p.send(one, b"abcdef")
+    p.send(one, b"ghi")
+    assert p.recv(two, 4, MSG_PEEK) == b"abcd"
+    assert p.option(two, SO_PEEK_OFF) == 4
+    assert p.recv(two, 4, MSG_PEEK) == b"ef"
+    assert p.option(two, SO_PEEK_OFF) == 6
+    assert p.recv(two, 2, MSG_PEEK) == b"gh"
+    assert p.option(two, SO_PEEK_OFF) == 8
+    assert p.recv(two, 100) == b"abcdef"
+    assert p.option(two, SO_PEEK_OFF) == 2
+    assert p.recv(two, 100, MSG_PEEK) == b"i"
+    p.setsockopt(two, SO_PEEK_OFF, -1)
+    assert p.recv(two, 100, MSG_PEEK) == b"ghi"
+    assert p.option(two, SO_PEEK_OFF) == -1
+
+
 @case("DATA-12c")
 def trunc_on_a_stream(p: Process) -> None:
     """It has no meaning there."""
@@ -460,6 +453,16 @@ def the_low_water_mark(p: Process) -> None:
     assert waiting.blocks
     p.send(one, b"cd")
     assert waiting.result == b"abcd"
+
+
+@case("DATA-13e", types=RECORDS)
+def the_low_water_mark_of_records(p: Process, kind: int) -> None:
+    """It holds nothing back."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_RCVLOWAT, 100)
+    p.send(one, b"abc")
+    assert p.poll(two) & POLLIN
+    assert p.recv(two) == b"abc"
 
 
 @case("DATA-13b", types=ALL)

@@ -9,6 +9,14 @@ SOCKET = S_IFSOCK
 CLONE_NEWNET = 0x40000000
 
 
+def reachable(p: Process, kind: int, name: bytes) -> int:
+    """A socket that others can connect to."""
+    s = p.bound(kind, name)
+    if kind != DGRAM:
+        p.listen(s)
+    return s
+
+
 @case("NAME-1a", types=ALL)
 def autobind_picks_five_hex_digits(p: Process, kind: int) -> None:
     """bind with only the family gives a socket a name of its own."""
@@ -68,6 +76,18 @@ def lengths_that_no_address_has(p: Process, kind: int) -> None:
     for length in (129, -1, 1 << 20):
         assert p.call("bind", s, BAD, length) == EINVAL
         assert p.call("connect", s, BAD, length) == EINVAL
+
+
+@case("NAME-2b", "NAME-2c", "NAME-2d", "NAME-2e")
+def sendto_malformed_addresses(p: Process) -> None:
+    """Refused as by connect."""
+    s = p.socket(DGRAM)
+    data = p.put(b"x")
+    for address in (b"\1\0" + b"x" * 109, b"\2\0name", b"\xff\xffname", b"\1"):
+        assert p.call("sendto", s, data, 1, 0, p.put(address), len(address)) == EINVAL
+    for length in (129, -1, 1 << 20):
+        assert p.call("sendto", s, data, 1, 0, BAD, length) == EINVAL
+    assert p.call("sendto", s, data, 1, 0, BAD, 10) == EFAULT
 
 
 @case("NAME-2e", types=ALL)
@@ -302,13 +322,13 @@ def connect_to_a_socket_that_is_gone(p: Process, kind: int) -> None:
     assert p.connect(p.socket(kind), b"s") == ECONNREFUSED
 
 
-@case("NAME-8f", types=CONNECTED)
+@case("NAME-8f", types=ALL)
 def connect_through_a_link(p: Process, kind: int) -> None:
     """Links on the way and at the end are followed."""
     p.mkdir(b"d")
     p.symlink(b"d", b"way")
     p.symlink(b"d/s", b"end")
-    p.listener(kind, b"d/s")
+    reachable(p, kind, b"d/s")
     assert p.connect(p.socket(kind), b"way/s") == 0
     assert p.connect(p.socket(kind), b"end") == 0
 
@@ -322,12 +342,33 @@ def sendto_through_a_link(p: Process) -> None:
     assert p.recv(r) == b"x"
 
 
-@case("NAME-8g", types=CONNECTED, needs="CAP_DAC_OVERRIDE")
+@case("NAME-8g", types=ALL, needs="CAP_DAC_OVERRIDE")
 def a_capability_needs_no_permission(p: Process, kind: int) -> None:
     """Root connects to an inode of mode 0."""
-    p.listener(kind, b"s")
+    reachable(p, kind, b"s")
     p.chmod(b"s", 0)
     assert p.connect(p.socket(kind), b"s") == 0
+
+
+@case("NAME-8b", "NAME-8c", "NAME-8d", "NAME-8e", "NAME-8g", needs=("CAP_SETUID", "CAP_DAC_OVERRIDE"))
+def sendto_where_one_may_not(p: Process) -> None:
+    """sendto asks for what connect asks for."""
+    p.mkdir(b"closed", 0o755)
+    r = p.bound(DGRAM, b"closed/s")
+    p.bound(DGRAM, b"s")
+    p.close(p.bound(DGRAM, b"gone"))
+    p.mkdir(b"directory")
+    p.chmod(b"closed", 0o600)
+    p.chmod(b"s", 0o755)
+    s = p.socket(DGRAM)
+    assert p.sendto(s, b"x", b"closed/s") == 1
+    assert p.recv(r) == b"x"
+    assert p.sendto(s, b"x", b"gone") == ECONNREFUSED
+    assert p.sendto(s, b"x", b"directory") == ECONNREFUSED
+    p.setresuid(1000, 1000, 1000)
+    assert p.sendto(s, b"x", b"closed/s") == EACCES
+    assert p.sendto(s, b"x", b"s") == EACCES
+    assert p.sendto(s, b"x", b"directory") == EACCES
 
 
 @case("NAME-8h", types=ALL)
@@ -377,10 +418,10 @@ def a_name_that_no_longer_leads_there(p: Process, kind: int) -> None:
     assert p.getsockname(s) == b"old"
 
 
-@case("NAME-10d", types=CONNECTED)
+@case("NAME-10d", types=ALL)
 def other_ways_to_an_inode(p: Process, kind: int) -> None:
     """Rename and hard links lead to the same socket."""
-    p.listener(kind, b"old")
+    reachable(p, kind, b"old")
     p.link(b"old", b"hard")
     p.rename(b"old", b"new")
     assert p.connect(p.socket(kind), b"new") == 0
@@ -398,6 +439,18 @@ def unlink_while_listening(p: Process, kind: int) -> None:
     accepted = p.accept(listener)
     assert p.send(client, b"x") == 1
     assert p.recv(accepted) == b"x"
+
+
+@case("NAME-10e")
+def unlink_of_a_receiver(p: Process) -> None:
+    """Nobody finds it then; who is connected goes on sending."""
+    receiver = p.bound(DGRAM, b"s")
+    sender = p.client(DGRAM, b"s")
+    p.unlink(b"s")
+    assert p.connect(p.socket(DGRAM), b"s") == ENOENT
+    assert p.sendto(p.socket(DGRAM), b"x", b"s") == ENOENT
+    assert p.send(sender, b"x") == 1
+    assert p.recv(receiver) == b"x"
 
 
 @case("NAME-10f", types=ALL)
@@ -473,10 +526,10 @@ def a_network_namespace_of_its_own(p: Process, kind: int) -> None:
     assert p.recv(two) == b"x"
 
 
-@case("NAME-12b", types=CONNECTED, needs="CAP_SYS_ADMIN")
+@case("NAME-12b", types=ALL, needs="CAP_SYS_ADMIN")
 def paths_lead_to_other_network_namespaces(p: Process, kind: int) -> None:
     """An inode does not ask where one comes from."""
-    p.listener(kind, b"s")
+    reachable(p, kind, b"s")
     child = p.fork()
     assert child.call("unshare", CLONE_NEWNET) == 0
     assert child.connect(child.socket(kind), b"s") == 0

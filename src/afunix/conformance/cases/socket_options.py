@@ -105,6 +105,19 @@ def forced_buffers(p: Process, kind: int) -> None:
     assert p.setsockopt(s, SO_SNDBUFFORCE, 1 << 24) == EPERM
 
 
+@case("OPT-1m", types=ALL, needs=("CAP_SETUID", "CAP_NET_ADMIN"))
+def the_receive_buffer(p: Process, kind: int) -> None:
+    """It is doubled, from 2304 up, and forced by who may."""
+    s = p.socket(kind)
+    for given, told in ((0, 2304), (1, 2304), (1152, 2304), (1153, 2306), (50000, 100000)):
+        assert p.setsockopt(s, SO_RCVBUF, given) == 0
+        assert p.option(s, SO_RCVBUF) == told
+    assert p.setsockopt(s, SO_RCVBUFFORCE, 1 << 24) == 0
+    assert p.option(s, SO_RCVBUF) == 1 << 25
+    p.setresuid(1000, 1000, 1000)
+    assert p.setsockopt(s, SO_RCVBUFFORCE, 1 << 24) == EPERM
+
+
 @case("OPT-1k", types=ALL, each=[SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ERROR, SO_ACCEPTCONN])
 def options_to_read_only(p: Process, kind: int, option: int) -> None:
     """They can't be set."""
