@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from afunix.abi.constants import AF_UNIX, SIOCOUTQ, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
 from afunix.cli.main import main
 from afunix.conformance.differ import Difference, Lockstep
-from afunix.conformance.differ_core import own_capabilities
 from afunix.conformance.differ_host import DifferHost
 from afunix.conformance.differ_programs import ORDER, THEMES, WRITERS, Author, program
 from afunix.conformance.differ_run import Comparison, compare_programs
@@ -79,7 +78,7 @@ class Programs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         prefix = b"~h%d.%d." % (os.getpid(), next(self.prefixes))
-        self.lockstep = Lockstep(self.host, prefix, privileges=own_capabilities(), careful=True)
+        self.lockstep = Lockstep(self.host, prefix, careful=True)
         self.author: Author | None = None
         self.failed = False
 

@@ -128,11 +128,14 @@ class CoreTask:
         return self.arena[at : at + size] if size else b""
 
     def write(self, address: int, data: bytes) -> None:
-        """See `Task` and `Memory`."""
+        """See `Task` and `Memory`. What lies in front of the first bad byte is written, as by Linux (copy_to_user)."""
         if not data:
             return
-        at = self._at(address, len(data))
-        self.arena[at : at + len(data)] = data
+        at = address - BASE
+        fitting = data[: max(0, ARENA_SIZE - at)] if at >= 0 else b""
+        self.arena[at : at + len(fitting)] = fitting
+        if len(fitting) < len(data):
+            raise SyscallError(Errno.EFAULT)
 
     def read_vec(self, iovecs: Sequence[tuple[int, int]]) -> bytes:
         """See `Memory`."""

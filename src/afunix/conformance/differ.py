@@ -14,18 +14,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from afunix.abi.constants import AF_UNIX, SCM_RIGHTS, SOCK_DGRAM, SOL_SOCKET
-from afunix.abi.errno import SyscallError
+from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import MSG_CONTROLLEN_OFFSET, iter_control
 from afunix.abi.structs import INT, SIZE
 from afunix.conformance.differ_core import DifferCore
 from afunix.conformance.differ_host import PROCESSES, DifferHost, Found
-from afunix.conformance.differ_steps import Call, Raw, Resolved, Step, encode_step
+from afunix.conformance.differ_steps import (
+    CONTROL,
+    END,
+    END_ROOM,
+    HEADER,
+    NAME,
+    VALUE,
+    Call,
+    Raw,
+    Resolved,
+    Step,
+    encode_step,
+)
 from afunix.conformance.machine import Hang
 from afunix.core.errors import Unmodelled
 from afunix.core.socket import Socket
 
 __all__ = ["Difference", "Lockstep", "Record", "compare"]
 
+CONTROL_POINTER: Final = ("mem", HEADER + MSG_CONTROLLEN_OFFSET - 8)
 AUTOMATIC_LENGTH: Final = 8
 AUTOMATIC: Final = re.compile(rb"\x01\0\0[0-9a-f]{1,5}")
 """A name that autobind chose, or what there was room for."""
@@ -55,14 +68,14 @@ class Difference(Exception):  # noqa: N818 (it is what was found)
 class Lockstep:
     """One program on both sides.
 
-    prefix: of abstract names. privileges: the capabilities of this process. careful: look at the core's invariants
-    after each step and not only at the end, and have somebody wait for every change.
+    prefix: of abstract names. careful: look at the core's invariants after each step and not only at the end, and
+    have somebody wait for every change.
     """
 
-    def __init__(self, host: DifferHost, prefix: bytes, *, privileges: int, careful: bool) -> None:
+    def __init__(self, host: DifferHost, prefix: bytes, *, careful: bool) -> None:
         self.host = host
         self.careful = careful
-        self.core = DifferCore(host.pids[0], watched=careful, capabilities=privileges, limits=host.limits)
+        self.core = DifferCore(host, watched=careful)
         self.prefix = prefix
         self.fds: list[dict[int, int]] = [{}]
         self.records: list[Record] = []
@@ -91,8 +104,11 @@ class Lockstep:
             if number != self._turn:
                 self.flush()
                 self._turn = number
-            resolved = Resolved(self.fds[number], self.host.pids, self.prefix)
-            self._on_core(number, Record(step, encode_step(step, resolved), ()))
+            resolved = Resolved(self.fds[number], self.host.pids, self.prefix, self.host.users)
+            record = Record(step, encode_step(step, resolved), ())
+            self._on_core(number, record)
+            if writes := not_compared(record):
+                self._on_core(number, Record(Step(step.process, "clean", ()), Raw(writes, 0, [], []), ()))
 
     def _on_core(self, number: int, record: Record) -> None:
         self.records.append(record)
@@ -196,6 +212,9 @@ class Lockstep:
         elif record.step.operation == "recvmsg" and core[0][0] < 0:
             # Control messages of a receive that fails are in memory, but their length is not told.
             core, host = ((found[0], [found[1][0], *found[1][3:]], *found[2:]) for found in (core, host))
+        if record.step.operation == "recvmsg" and any(spoil[:2] == CONTROL_POINTER for spoil in record.step.spoil):
+            # A control message for a bad pointer is written as far as whole words go.
+            core, host = ((found[0], found[1][:-1], *found[2:]) for found in (core, host))
         return compare(core, host)
 
     def _named(self, found: Found, side: int) -> Found:
@@ -229,6 +248,20 @@ class Lockstep:
             raise Difference(f"the core breaks a rule at the end: {error}", self.records) from error
 
 
+def not_compared(record: Record) -> list[tuple[int, bytes]]:
+    """What makes memory the same on both sides where a step may have left it different.
+
+    That is what `Lockstep` does not compare, and the end of the memory, which wrong pointers lead to: a later step's
+    wrong pointer would find it there.
+    """
+    assert record.core is not None
+    writes = [(END, bytes(END_ROOM))] if record.step.spoil else []
+    operation, value = record.step.operation, record.core[0][record.raw.main]
+    if (operation == "socketpair" and value < 0) or (operation == "recvmsg" and value == -Errno.EFAULT):
+        writes += [(at, bytes(size)) for at, size in record.raw.windows if at in (VALUE, NAME, CONTROL)]
+    return writes
+
+
 def made_by(record: Record) -> list[int]:
     """The descriptors that a step made."""
     assert record.core is not None
@@ -248,7 +281,7 @@ def made_by(record: Record) -> list[int]:
 
 def received_by(windows: Sequence[bytes | int]) -> list[int]:
     """The descriptors in the control messages of a recvmsg."""
-    header, _, control, _ = windows
+    header, _, control, *_ = windows
     if not isinstance(header, bytes) or not isinstance(control, bytes):
         return []
     (length,) = SIZE.unpack_from(header, MSG_CONTROLLEN_OFFSET)

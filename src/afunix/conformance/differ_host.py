@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import select
 import shutil
 import subprocess
@@ -19,10 +21,13 @@ from afunix.conformance.differ_steps import BASE, BUFFER, PATTERN, PATTERN_AT, R
 from afunix.conformance.machine import ARENA_SIZE, Hang
 from afunix.core.kernel import Limits
 
-__all__ = ["PROCESSES", "DifferHost"]
+__all__ = ["PROCESSES", "USERS", "DifferHost"]
 
 PROCESSES: Final = 4
 """How many processes a program can have."""
+USERS: Final = 3
+"""How many users besides root a program's processes can be of, if they can change who they are."""
+CAP_SETUID: Final = 7
 PATIENCE: Final = 10.0
 """Seconds after which the calls of a program count as hanging."""
 NUMBERS: Final = arch.current().numbers
@@ -31,10 +36,37 @@ Found = tuple[tuple[int, ...], list[bytes | int], list[int], list[int | None]]
 """Of one step: values of the calls, memory, signals, state of the descriptors (four numbers each)."""
 
 
+def own_capabilities() -> int:
+    """What this process may do, and so what the first process of a program may."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        return int(re.findall(r"CapEff:\s*([0-9a-f]+)", status.read())[0], 16)
+
+
+def unused_users() -> tuple[int, ...]:
+    """Numbers of users that most likely nobody else has: any from the middle of those that there are here.
+
+    What is in flight is counted for each user, so other programs of the same user would count too (SCM-2).
+    """
+    with open("/proc/self/uid_map", encoding="ascii") as mapped:
+        start, _, size = max((tuple(map(int, line.split())) for line in mapped), key=lambda extent: extent[2])
+    middle = min(size, 1 << 31) // 2
+    if middle <= USERS:
+        return (os.getuid(),)
+    first = int(start) + middle + secrets.randbelow(middle - USERS)
+    return tuple(range(first, first + USERS))
+
+
 class DifferHost:
-    """The first process of every program, which stays, and those that it forks."""
+    """The first process of every program, which stays, and those that it forks.
+
+    capabilities: what the first one may do. users: who processes can be besides root, if they are allowed to change
+    that; the first is the real user of the first process.
+    """
 
     def __init__(self) -> None:
+        self.capabilities = own_capabilities()
+        self.privileged = bool(self.capabilities >> CAP_SETUID & 1)
+        self.users = unused_users() if self.privileged else (os.getuid(),)
         self.directory = tempfile.mkdtemp(prefix="afunix-differ-")
         os.chmod(self.directory, 0o755)
         self._start()
@@ -50,7 +82,7 @@ class DifferHost:
     def _start(self) -> None:
         channels = [(*os.pipe(), *os.pipe()) for _ in range(PROCESSES)]
         theirs = [fd for command_in, _, _, reply_out in channels for fd in (command_in, reply_out)]
-        numbers = (BASE, ARENA_SIZE, PATTERN_AT, BUFFER, *theirs)
+        numbers = (BASE, ARENA_SIZE, PATTERN_AT, BUFFER, self.users[0], *theirs)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", worker.__file__, *map(str, numbers)],
             stdin=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ from afunix.abi.constants import (
     SOL_SOCKET,
 )
 from afunix.abi.structs import INT, LINGER, TIMEVAL
-from afunix.conformance.differ_host import PROCESSES
+from afunix.conformance.differ_host import PROCESSES, USERS
 from afunix.conformance.differ_steps import BASE, CONTROL, HEADER, IOVECS, LENGTH, PATTERN, Name, Spoil, Step
 from afunix.conformance.machine import ARENA_SIZE, BAD
 
@@ -75,7 +75,9 @@ ABSTRACT: Final = (b"1", b"2", b"3", b"1\0", b"")
 EVENTS: Final = (0x1, 0x4, 0x7, 0x2000, 0x3FF, 0)
 LEVELS: Final = (SOL_SOCKET, SOL_SOCKET, SOL_SOCKET, SOL_SOCKET, SOL_SOCKET, SOL_SOCKET, SOL_SOCKET, 0, 6, 41, 270)
 INQUIRIES: Final = (c.SIOCINQ, c.SIOCOUTQ, c.SIOCATMARK, 0x5401, 0)
-UIDS: Final = (-1, 1000, 1001, 0)
+REAL_USERS: Final = (-1, *range(1, USERS + 1))
+"""Root is never the real user: what is in flight is counted for that one, and root has other programs."""
+IDS: Final = (-1, 0, *range(1, USERS + 1))
 
 USUAL_OPTIONS: Final[tuple[tuple[int, tuple[bytes, ...]], ...]] = (
     (c.SO_PASSCRED, (INT.pack(1), INT.pack(0))),
@@ -235,7 +237,7 @@ class Author:
         """User and group of credentials."""
         if self.chance.randrange(3):
             return (0, 0)
-        return self.chance.choice((1000, 0, 0xFFFFFFFF)), self.chance.choice((1000, 0, 0xFFFFFFFF))
+        return self.chance.choice(IDS), self.chance.choice(IDS)
 
     # Steps.
 
@@ -444,11 +446,17 @@ def _exit(author: Author) -> None:
         author.at = 0
 
 
-def _setresuid(author: Author) -> None:
-    if author.at and author.privileged:
-        author.add("setresuid", *(author.chance.choice(UIDS) for _ in range(3)))
-    else:
+def _identity(author: Author) -> None:
+    """Another user or group; not for the first process, which serves the next program too."""
+    choice = author.chance.choice
+    if not (author.at and author.privileged):
         _getsockopt(author)
+    elif author.chance.randrange(3):
+        author.add("setresuid", choice(REAL_USERS), choice(IDS), choice(IDS))
+    elif author.one_in(2):
+        author.add("setresgid", choice(IDS), choice(IDS), choice(IDS))
+    else:
+        author.add("setgroups", tuple(choice(IDS[1:]) for _ in range(author.chance.randrange(4))))
 
 
 WRITERS: Final[dict[str, Callable[[Author], None]]] = {
@@ -457,7 +465,7 @@ WRITERS: Final[dict[str, Callable[[Author], None]]] = {
     "sendmmsg": _sendmmsg, "recv": _recv, "read": _read, "readv": _readv, "recvmsg": _recvmsg, "recvmmsg": _recvmmsg,
     "shutdown": _shutdown, "close": _close, "dup": _dup, "setsockopt": _setsockopt, "getsockopt": _getsockopt,
     "names": _names, "ioctl": _ioctl, "poll": _poll, "unlink": _unlink, "fork": _fork, "exit": _exit,
-    "setresuid": _setresuid,
+    "identity": _identity,
 }  # fmt: skip
 
 
@@ -505,7 +513,7 @@ THEMES: Final = {
     ),
     "processes": Theme(
         KINDS, ("socketpair", "fork"),
-        **TRAFFIC, **EVERYWHERE, service=2, accept=3, connect=3, fork=2, exit=1, setresuid=3, socketpair=2, unlink=1,
+        **TRAFFIC, **EVERYWHERE, service=2, accept=3, connect=3, fork=2, exit=1, identity=3, socketpair=2, unlink=1,
     ),
     "options": Theme(
         KINDS, ("socketpair", "socket"), setsockopt=30, getsockopt=30, send=5, recv=5, bind=2, connect=2, service=1,

@@ -10,7 +10,6 @@ from itertools import count
 from typing import Final
 
 from afunix.conformance.differ import Difference, Lockstep
-from afunix.conformance.differ_core import own_capabilities
 from afunix.conformance.differ_host import PROCESSES, DifferHost
 from afunix.conformance.differ_programs import program
 from afunix.conformance.differ_shrink import shrink
@@ -23,9 +22,9 @@ CAREFUL: Final = 8
 SECOND_THOUGHTS: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds before a program that showed a difference is run again, each time it is.
 
-What others do for a while counts on the host too: the descriptors that a user has in flight (ETOOMANYREFS), say.
+What others do for a while counts on the host too: the descriptors that an unprivileged user's other programs have in
+flight (ETOOMANYREFS), say.
 """
-CAP_SETUID: Final = 7
 
 
 class Comparison:
@@ -33,19 +32,13 @@ class Comparison:
 
     def __init__(self, host: DifferHost) -> None:
         self.host = host
-        self.privileges = own_capabilities()
         self._prefixes = count()
-
-    @property
-    def privileged(self) -> bool:
-        """Whether processes can change who they are."""
-        return bool(self.privileges >> CAP_SETUID & 1)
 
     def run(self, steps: Sequence[Step], *, careful: bool = True) -> Difference | None:
         """What a program shows. careful: see `Lockstep`."""
         prefix = b"~%d.%d." % (os.getpid(), next(self._prefixes))
         try:
-            lockstep = Lockstep(self.host, prefix, privileges=self.privileges, careful=careful)
+            lockstep = Lockstep(self.host, prefix, careful=careful)
             lockstep.run(steps)
             self.host.reset()
         except Difference as difference:
@@ -106,7 +99,7 @@ def compare_programs(
         for number in count():
             if summary.steps >= steps:
                 break
-            written = program(seed, number, privileged=comparison.privileged, processes=processes)
+            written = program(seed, number, privileged=host.privileged, processes=processes)
             careful = number % CAREFUL == 0
             difference = comparison.run(written, careful=careful)
             if difference is not None:

@@ -15,11 +15,12 @@ from afunix.abi import arch
 from afunix.abi.constants import AF_UNIX, MSG_DONTWAIT, SCM_CREDENTIALS, SCM_RIGHTS, SOCK_NONBLOCK, SOL_SOCKET
 from afunix.abi.message import CMSGHDR, IOVEC, MMSGHDR_SIZE, MSGHDR, cmsg_len
 from afunix.abi.sockaddr import encode
-from afunix.abi.structs import INT, POLLFD, UCRED
+from afunix.abi.structs import INT, POLLFD, SOCKLEN, UCRED
+from afunix.conformance.machine import ARENA_SIZE
 
 __all__ = [
-    "BASE", "BUFFER", "BUFFER_SIZE", "CONTROL", "HEADER", "OPERATIONS", "PATTERN", "PATTERN_AT", "VALUE", "Raw",
-    "Resolved", "Spoil", "Step", "encode_step",
+    "BASE", "BUFFER", "BUFFER_SIZE", "CONTROL", "END", "END_ROOM", "HEADER", "NAME", "OPERATIONS", "PATTERN",
+    "PATTERN_AT", "VALUE", "Raw", "Resolved", "Spoil", "Step", "encode_step",
 ]  # fmt: skip
 
 BASE: Final = 0x10000000
@@ -34,6 +35,7 @@ LENGTH: Final = 0x2F0
 """A socklen_t."""
 VALUE: Final = 0x300
 """An option's value, descriptors of a pair, what an ioctl writes, pollfds."""
+VALUE_ROOM: Final = 0x80
 SECOND_NAME: Final = 0x400
 SECOND_LENGTH: Final = 0x4F0
 THIRD_NAME: Final = 0x500
@@ -42,6 +44,9 @@ CONTROL: Final = 0x1000
 BUFFER: Final = 0x2000
 BUFFER_SIZE: Final = 0x100000
 PATTERN_AT: Final = 0x200000
+END: Final = ARENA_SIZE - 0x400
+"""The end of the memory, which some wrong pointers lead to."""
+END_ROOM: Final = 0x400
 PATTERN: Final = bytes(33 + (at * 7 + at // 94 * 3 + at // 8836) % 94 for at in range(320_000))
 """What is sent is always some part of this."""
 
@@ -91,11 +96,19 @@ class Raw(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """What a step's names mean at the moment. fds: by handle. pids: of all processes. prefix: of abstract names."""
+    """What a step's names mean at the moment.
+
+    fds: by handle. pids: of all processes. prefix: of abstract names. users: whom processes can become besides root.
+    """
 
     fds: Mapping[int, int]
     pids: Sequence[int]
     prefix: bytes
+    users: Sequence[int]
+
+    def user(self, number: int) -> int:
+        """Number of a user or group: 1 and more are those of the run, all others as they are."""
+        return self.users[(number - 1) % len(self.users)] if number > 0 else number
 
     def fd(self, handle: int) -> int:
         """The descriptor; of a handle that was not made, another one; and numbers below 0 are descriptors as such."""
@@ -128,6 +141,8 @@ def encode_step(step: Step, resolved: Resolved) -> Raw:
             name, args = raw.calls[raw.main]
             if at < len(args):
                 raw.calls[raw.main] = name, (*args[:at], value, *args[at + 1 :])
+    if step.spoil:
+        raw.windows.append((END, END_ROOM))
     return raw
 
 
@@ -260,8 +275,9 @@ def control_chain(at: Resolved, items: Sequence[ControlItem]) -> bytes:
         if form == "rights":
             level, kind, data = SOL_SOCKET, SCM_RIGHTS, b"".join([INT.pack(at.fd(handle)) for handle in values])
         elif form == "creds":
-            process, uid, gid = values
+            process, *ids = values
             pid = at.pids[process] if 0 <= process < len(at.pids) else NOBODY
+            uid, gid = (at.user(number) & 0xFFFFFFFF for number in ids)
             level, kind, data = SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(pid, uid, gid)
         else:
             level, kind, size = values
@@ -385,14 +401,17 @@ def shutdown(at: Resolved, handle: int, how: int) -> Raw:
 def setsockopt(at: Resolved, handle: int, level: int, name: int, value: bytes, length: int) -> Raw:
     """setsockopt(2)."""
     args = (at.fd(handle), level, name, BASE + VALUE, length)
-    return Raw([(VALUE, value)], 0, [("setsockopt", args)], [])
+    return Raw([(VALUE, value.ljust(VALUE_ROOM, b"\0"))], 0, [("setsockopt", args)], [])
 
 
 def getsockopt(at: Resolved, handle: int, level: int, name: int, room: int) -> Raw:
     """getsockopt(2)."""
     args = (at.fd(handle), level, name, BASE + VALUE, BASE + LENGTH)
     return Raw(
-        [(LENGTH, INT.pack(room)), (VALUE, b"\xa5" * 0x80)], 0, [("getsockopt", args)], [(LENGTH, 4), (VALUE, 0x80)]
+        [(LENGTH, INT.pack(room)), (VALUE, b"\xa5" * VALUE_ROOM)],
+        0,
+        [("getsockopt", args)],
+        [(LENGTH, 4), (VALUE, VALUE_ROOM)],
     )
 
 
@@ -425,7 +444,18 @@ def dup3(at: Resolved, handle: int, over: int) -> Raw:
 
 def setresuid(at: Resolved, real: int, effective: int, saved: int) -> Raw:
     """setresuid(2)."""
-    return plain("setresuid", real & 0xFFFFFFFF, effective & 0xFFFFFFFF, saved & 0xFFFFFFFF)
+    return plain("setresuid", *(at.user(number) & 0xFFFFFFFF for number in (real, effective, saved)))
+
+
+def setresgid(at: Resolved, real: int, effective: int, saved: int) -> Raw:
+    """setresgid(2)."""
+    return plain("setresgid", *(at.user(number) & 0xFFFFFFFF for number in (real, effective, saved)))
+
+
+def setgroups(at: Resolved, groups: tuple[int, ...]) -> Raw:
+    """setgroups(2)."""
+    raw = b"".join([SOCKLEN.pack(at.user(number) & 0xFFFFFFFF) for number in groups])
+    return Raw([(VALUE, raw)], 0, [("setgroups", (len(groups), BASE + VALUE))], [])
 
 
 def unlink(at: Resolved, path: bytes) -> Raw:
@@ -438,7 +468,7 @@ OPERATIONS: Final[dict[str, Callable[..., Raw]]] = {
     for function in (
         socket, socketpair, bind, connect, connect_to, listen, accept, getsockname, getpeername, write, send, writev,
         sendmsg, sendmmsg, read, recv, readv, recvmsg, recvmmsg, shutdown, setsockopt, getsockopt, ioctl, poll, close,
-        dup, dup3, setresuid, unlink,
+        dup, dup3, setresuid, setresgid, setgroups, unlink,
     )
 }  # fmt: skip
 """What a step can be, besides "fork" and "exit", which are about processes."""

@@ -109,7 +109,7 @@ class Worker:
     """One process of a program."""
 
     def __init__(self, arguments: list[str]) -> None:
-        base, arena, pattern_at, buffer, *descriptors = map(int, arguments)
+        base, arena, pattern_at, buffer, user, *descriptors = map(int, arguments)
         self.commands = [lift(fd) for fd in descriptors[::2]]
         self.replies = [lift(fd) for fd in descriptors[1::2]]
         self.slot = 0
@@ -132,6 +132,8 @@ class Worker:
         self.ppoll, self.ioctl, self.inquiries = receive(self.commands[0])
         # A network namespace of its own, if that may be had, so that nobody else's settings and names are there.
         libc.unshare(CLONE_NEWNET)
+        # The real user alone: descriptors in flight are counted for it, capabilities hang on the effective one.
+        os.setresuid(user, -1, -1)
         post(self.replies[0], [setting(name) for name in SETTINGS])
 
     def serve(self) -> None:
