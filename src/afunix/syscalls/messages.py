@@ -10,7 +10,9 @@ from afunix.abi.constants import (
     MSG_CMSG_COMPAT,
     MSG_DONTWAIT,
     MSG_OOB,
+    MSG_PEEK,
     MSG_WAITFORONE,
+    SOCK_STREAM,
     UIO_MAXIOV,
 )
 from afunix.abi.errno import Errno, SyscallError
@@ -31,10 +33,12 @@ from afunix.core import blocking
 from afunix.core.ancillary import BadControl, Control, deliver, parse
 from afunix.core.message import Received, Sent
 from afunix.core.operations import OPERATIONS
+from afunix.core.socket import ESTABLISHED
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
     PORTION,
+    RECEIVE,
     SOCKADDR_STORAGE,
     buffer_size,
     destination,
@@ -196,9 +200,28 @@ def recvmsg(call: Call) -> Outcome:
 
 
 def _receive(call: Call, header: Header, flags: int) -> Outcome:
-    return receive_data(
-        call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
-    )
+    try:
+        return receive_data(
+            call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
+        )
+    except SyscallError:
+        sock = call.sock
+        if sock.passpidfd and flags & MSG_PEEK and not header.total and sock.state == ESTABLISHED:
+            _tell_of_peeked(call, header, flags)
+        raise
+
+
+def _tell_of_peeked(call: Call, header: Header, flags: int) -> None:
+    """A peek of no bytes saw a message and failed for what is behind: a stream comes to scm_recv_unix all the same."""
+    sock = call.sock
+    if sock.type != SOCK_STREAM or flags & MSG_OOB:
+        return
+    # A peek of one byte sees the same message and looks no further.
+    seen = RECEIVE[sock.type](sock, 1, MSG_PEEK)
+    if isinstance(seen, Received) and seen.name is not None:
+        room = header.controllen if header.control else None
+        deliver(seen, sock, room, flags, call.install, call.install_pidfd, call.caller)
+        seen.undo()
 
 
 def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:

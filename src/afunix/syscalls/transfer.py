@@ -98,10 +98,12 @@ def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) ->
     """The program's buffer is bad somewhere: keep the messages in front of that (unix_stream_read_generic).
 
     `put` writes bytes at an offset. Stream bytes that don't fit stay queued; a datagram or record is lost
-    (skb_free_datagram). EFAULT: not even the first message could be copied.
+    (skb_free_datagram), and the offset of peeks does not move. EFAULT: not even the first message could be copied.
     """
     sock = received.sock
     if OPERATIONS[sock.type].keeps_records or received.flags & MSG_OOB:
+        if received.peek_off is not None:
+            sock.peek_off = received.peek_off
         received.done()
         raise SyscallError(Errno.EFAULT)
     size = received.length

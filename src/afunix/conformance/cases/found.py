@@ -197,3 +197,35 @@ def a_bad_length_before_the_end_of_memory(p: Process) -> None:
     assert p.call("readv", p.socketpair(STREAM)[0], last, 2) == EINVAL
     p.task.write(last, p.task.base.to_bytes(8, "little") + (1).to_bytes(8, "little"))
     assert p.call("readv", 3, last, 2) == EFAULT
+
+
+@case("SCM-8d", since=(6, 5), each=[EAGAIN, ECONNRESET, EOF])
+def a_peek_of_no_bytes(p: Process, then: Error | bytes) -> None:
+    """In front of an urgent byte: a peek goes past that one, then looks for more."""
+    one, two = p.socketpair(STREAM)
+    p.setsockopt(two, SO_PASSPIDFD, 1)
+    p.send(one, b"a")
+    p.send(one, b"!", MSG_OOB)
+    if then == ECONNRESET:
+        p.send(two, b"unread")
+    if then != EAGAIN:
+        p.close(one)
+    lowest = p.dup(two)
+    p.close(lowest)
+    got = p.recvmsg(two, 0, flags=MSG_PEEK | MSG_DONTWAIT)
+    assert got == then if isinstance(then, Error) else got.length == 0
+    assert p.cloexec(lowest) == FD_CLOEXEC
+
+
+@case("DATA-12e", types=RECORDS)
+def the_offset_after_a_bad_buffer(p: Process, kind: int) -> None:
+    """It counts bytes that are gone."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PEEK_OFF, 2)
+    p.send(one, b"abc")
+    p.send(one, b"de")
+    assert p.call("recvfrom", two, BAD, 3, MSG_PEEK, 0, 0) == EFAULT
+    assert p.option(two, SO_PEEK_OFF) == 2
+    assert p.call("recvfrom", two, BAD, 3, 0, 0, 0) == EFAULT
+    assert p.option(two, SO_PEEK_OFF) == 2
+    assert p.recv(two, 3, MSG_PEEK | MSG_DONTWAIT) == EAGAIN
