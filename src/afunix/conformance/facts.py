@@ -228,6 +228,7 @@ _TABLE: Final = (
     Fact("DATA-17c", "A stream takes the buffers in front of one that can't be read, or filled.",
          "unix_stream_sendmsg"),
     Fact("DATA-17d", "A read that fails drops an urgent byte that it went past all the same.", "manage_oob"),
+    Fact("DATA-17e", "A read that fails so has not come to the pending error.", "unix_stream_read_generic"),
     Fact("DATA-17a", "A buffer that can't be read or written is EFAULT, and a stream loses nothing.",
          "unix_stream_read_generic"),
     # Urgent data

@@ -201,7 +201,7 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
                     and copied < (size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
                 ):
                     # Looking for more meets the pending error, which is lost: the call answers with what it has.
-                    sock.error = None
+                    received.error, sock.error = sock.error, None
                     received.ended = True
                 break
             # Looked at before descriptors passed over are closed, which the kernel does when the call is over.

@@ -229,3 +229,17 @@ def the_offset_after_a_bad_buffer(p: Process, kind: int) -> None:
     assert p.call("recvfrom", two, BAD, 3, 0, 0, 0) == EFAULT
     assert p.option(two, SO_PEEK_OFF) == 2
     assert p.recv(two, 3, MSG_PEEK | MSG_DONTWAIT) == EAGAIN
+
+
+@case("DATA-17e")
+def the_error_after_a_bad_buffer(p: Process) -> None:
+    """It is told by the next call."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"ab")
+    p.send(two, b"unread")
+    p.close(one)
+    last = p.task.base + (1 << 22) - 1
+    assert p.call("recvfrom", two, last, 3, MSG_WAITALL, 0, 0) == EFAULT
+    assert p.poll(two) & POLLERR
+    assert p.recv(two, 3) == b"ab"
+    assert p.recv(two, 3) == ECONNRESET
