@@ -20,7 +20,7 @@ from afunix.abi.constants import AF_UNIX, SIOCOUTQ, SOCK_DGRAM, SOCK_SEQPACKET, 
 from afunix.cli.main import main
 from afunix.conformance.differ import Difference, Lockstep
 from afunix.conformance.differ_host import DifferHost
-from afunix.conformance.differ_programs import ORDER, THEMES, WRITERS, Author, program
+from afunix.conformance.differ_programs import ORDER, THEMES, Author, begin, program, write_step
 from afunix.conformance.differ_run import Comparison, compare_programs
 from afunix.conformance.differ_show import main as show
 from afunix.conformance.differ_show import script
@@ -87,13 +87,10 @@ class Programs(RuleBasedStateMachine):
         drawn = Drawn(data)
         if self.author is None:
             self.author = Author(drawn)
-            theme = THEMES[drawn.choice(ORDER)]
-            self.author.kinds = theme.kinds
-            for writer in theme.begins:
-                WRITERS[writer](self.author)
-            self.theme = theme
+            self.theme = THEMES[drawn.choice(ORDER)]
+            begin(self.author, self.theme)
         self.author.chance = drawn
-        self.author.step(self.theme)
+        write_step(self.author, self.theme)
         steps, self.author.steps = self.author.steps, []
         try:
             for step in steps:

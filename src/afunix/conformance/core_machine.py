@@ -273,7 +273,7 @@ class CoreStarted:
         if (make := MAKING.get(name)) is not None and args[0] == AF_UNIX:
             return make(CoreCall(task, args))
         if (handler := HANDLERS.get(name)) is not None:
-            core_calls.check_first(name, args)
+            core_calls.check_first(task, name, args)
             file = task.process.descriptors.get(signed(args[0]))
             if isinstance(file, Socket):
                 if name in ("accept", "accept4"):

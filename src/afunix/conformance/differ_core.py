@@ -12,14 +12,15 @@ from afunix.abi.constants import EPOLLIN, EPOLLOUT, EPOLLPRI, SIOCATMARK, SIOCIN
 from afunix.abi.errno import SyscallError
 from afunix.abi.structs import INT
 from afunix.conformance import core_files
-from afunix.conformance.core_machine import CoreMachine, CoreStarted, CoreTask
-from afunix.conformance.differ_host import DifferHost, Found
+from afunix.conformance.core_machine import EPOCH, CoreMachine, CoreStarted, CoreTask
+from afunix.conformance.differ_host import DIRECTORY_MODE, DifferHost, Found
 from afunix.conformance.differ_invariants import Lifetimes, check_ownership
-from afunix.conformance.differ_steps import BUFFER, PATTERN, PATTERN_AT, Raw
+from afunix.conformance.differ_raw import BUFFER, PATTERN, PATTERN_AT, Raw
 from afunix.conformance.differ_worker import DIGEST_FROM, LIMIT, TAIL
 from afunix.conformance.machine import ARENA_SIZE, Hang
+from afunix.core.filesystem import Filesystem
 from afunix.core.kernel import Kernel
-from afunix.core.process import ProcessTable
+from afunix.core.process import RLIMIT_NOFILE, ProcessTable
 from afunix.core.readiness import mask
 from afunix.core.socket import Socket
 from afunix.syscalls import control
@@ -95,11 +96,17 @@ class DifferCore(CoreMachine):
         self.noted: set[Socket] = set()
         self.told_readable: set[Socket] = set()
         self.told_writable: set[Socket] = set()
-        table = Numbered(self.filesystem, lambda: 0.0, pid_max=PID_MAX)
+        self.filesystem = Filesystem(
+            mode=DIRECTORY_MODE,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            protected_symlinks=host.protects_symlinks,
+            protected_hardlinks=host.protects_hardlinks,
+        )
+        table = Numbered(self.filesystem, lambda: EPOCH, pid_max=PID_MAX)
         table.next = host.pids[0]
         self.table = self.numbered = table
         root = self.filesystem.root
-        root.uid, root.gid = os.geteuid(), os.getegid()
         process = table.spawn(
             cwd=root,
             root=root,
@@ -110,6 +117,7 @@ class DifferCore(CoreMachine):
             nofile=LIMIT,
         )
         process.setresuid(host.users[0], -1, -1)
+        process.limits[RLIMIT_NOFILE] = (LIMIT, LIMIT)
         for _ in range(3):
             process.descriptors.install(core_files.NullFile())
         self.processes: list[CoreTask | None] = [CoreTask(self, process)]

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from afunix.abi import arch
 from afunix.abi.constants import SIOCATMARK, SIOCINQ, SIOCOUTQ
 from afunix.conformance import differ_worker as worker
-from afunix.conformance.differ_steps import BASE, BUFFER, PATTERN, PATTERN_AT, Raw
+from afunix.conformance.differ_raw import BASE, BUFFER, PATTERN, PATTERN_AT, Raw
 from afunix.conformance.machine import ARENA_SIZE, Hang
 from afunix.core.kernel import Limits
 
@@ -27,6 +27,7 @@ PROCESSES: Final = 4
 """How many processes a program can have."""
 USERS: Final = 3
 """How many users besides root a program's processes can be of, if they can change who they are."""
+DIRECTORY_MODE: Final = 0o777
 CAP_SETUID: Final = 7
 PATIENCE: Final = 10.0
 """Seconds after which the calls of a program count as hanging."""
@@ -67,8 +68,14 @@ class DifferHost:
         self.capabilities = own_capabilities()
         self.privileged = bool(self.capabilities >> CAP_SETUID & 1)
         self.users = unused_users() if self.privileged else (os.getuid(),)
-        self.directory = tempfile.mkdtemp(prefix="afunix-differ-")
-        os.chmod(self.directory, 0o755)
+        # Processes of all users may write to where they are, and nobody else gets there.
+        self.parent = tempfile.mkdtemp(prefix="afunix-differ-")
+        self.directory = os.path.join(self.parent, "here")
+        os.mkdir(self.directory)
+        os.chmod(self.directory, DIRECTORY_MODE)
+        self.protects_symlinks, self.protects_hardlinks = (
+            bool(worker.setting(f"fs/protected_{links}")) for links in ("symlinks", "hardlinks")
+        )
         self._start()
 
     def __enter__(self) -> Self:
@@ -89,7 +96,7 @@ class DifferHost:
             stdout=subprocess.DEVNULL,
             pass_fds=theirs,
             cwd=self.directory,
-            umask=0o022,
+            umask=worker.UMASK,
         )
         for fd in theirs:
             os.close(fd)
@@ -111,7 +118,8 @@ class DifferHost:
     def close(self) -> None:
         """End all processes and remove their directory."""
         self._end()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._clean()
+        shutil.rmtree(self.parent, ignore_errors=True)
 
     def restart(self) -> None:
         """Begin anew with other processes: one hangs, or is in a state that a reset does not undo."""
@@ -127,8 +135,17 @@ class DifferHost:
         self._clean()
 
     def _clean(self) -> None:
-        for name in os.listdir(self.directory):
-            os.unlink(os.path.join(self.directory, name))
+        for where, directories, _ in os.walk(self.directory):
+            for name in directories:
+                path = os.path.join(where, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
 
     def run(self, process: int, steps: Sequence[tuple[Raw, tuple[int, ...]]]) -> list[Found]:
         """Make the steps of one process: raw form, descriptors to look at afterwards."""

@@ -35,7 +35,7 @@ from afunix.core.message import Received, Sent
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import ESTABLISHED
 from afunix.core.wait import WouldBlock
-from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
+from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
     PORTION,
     RECEIVE,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from afunix.core.file import File
 
-__all__ = ["recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
+__all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
 OPTMEM_MAX = 131072
 """net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
@@ -244,7 +244,13 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
             memory.write(header.control, memory.read(header.control, needed))
         except SyscallError:
             room = None
-    control, more_flags = deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
+    pidfd = call.install_pidfd
+    if room and call.sock.passpidfd:
+        try:
+            memory.write(header.control, memory.read(header.control, min(room, cmsg_space(INT.size))))
+        except SyscallError:
+            pidfd = _untold
+    control, more_flags = deliver(received, call.sock, room, flags, call.install, pidfd, call.caller)
     try:
         if control and not _put(call, header.control, control):
             control = b""
@@ -260,6 +266,11 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
         received.done()
         raise
     return received.length, received
+
+
+def _untold(pid: int) -> int:
+    """In place of a pidfd whose number can't be written: it is not installed (scm_pidfd_recv)."""
+    raise SyscallError(Errno.EFAULT)
 
 
 def _put(call: Call, address: int, control: bytes) -> bool:
@@ -314,13 +325,17 @@ def recvmmsg(call: Call) -> Outcome:
     """recvmmsg(2): messages until one would block or the time-out, looked at only between messages, has passed."""
     flags = _flags(call.args[3])
     number = call.args[2] & 0xFFFFFFFF
-    timeout: float | None = None
-    if call.args[4]:
-        seconds, nanoseconds = TIMESPEC.unpack(call.memory.read(call.args[4], TIMESPEC.size))
-        if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
-            raise SyscallError(Errno.EINVAL)
-        timeout = seconds + nanoseconds / 1e9
-    return _recvmmsg(call, number, flags, timeout)
+    return _recvmmsg(call, number, flags, read_timeout(call.memory, call.args[4]))
+
+
+def read_timeout(memory: Memory, address: int) -> float | None:
+    """The time-out of a recvmmsg in seconds; None without one. EFAULT, EINVAL, also before its descriptor's EBADF."""
+    if not address:
+        return None
+    seconds, nanoseconds = TIMESPEC.unpack(memory.read(address, TIMESPEC.size))
+    if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
+        raise SyscallError(Errno.EINVAL)
+    return float(seconds + nanoseconds / 1e9)
 
 
 def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[WouldBlock, None, Answer]:

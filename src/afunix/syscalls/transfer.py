@@ -17,7 +17,7 @@ from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 
-__all__ = ["preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
+__all__ = ["check_offset", "preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
 
 SEND = {kind: row.send for kind, row in OPERATIONS.items()}
 RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
@@ -25,8 +25,11 @@ RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
 SOCKADDR_STORAGE = 128
 """sizeof(struct sockaddr_storage): no address is longer (move_addr_to_kernel)."""
 
+CURRENT_POSITION = (1 << 64) - 1
 RWF_NOWAIT = 0x8
-RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20
+RWF_APPEND = 0x10
+RWF_NOAPPEND = 0x20
+RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND
 
 
 def read(call: Call) -> Outcome:
@@ -335,17 +338,34 @@ def readv(call: Call) -> Outcome:
 
 
 def preadv2(call: Call) -> Outcome:
-    """preadv2(2): only the current position exists on a socket, so any offset but -1 is ESPIPE."""
-    return _readv(call, _rwf(call))
+    """preadv2(2): only the current position exists on a socket, so any offset but -1 is EINVAL or ESPIPE."""
+    _positioned(call)
+    return _readv(call, call.args[5])
 
 
-def _rwf(call: Call) -> int:
-    """Flags and offset of preadv2 and pwritev2 as message flags. ESPIPE, EOPNOTSUPP."""
-    if call.args[3] & 0xFFFFFFFFFFFFFFFF != 0xFFFFFFFFFFFFFFFF:
+def check_offset(offset: int) -> None:
+    """EINVAL: negative, and not the one that means the current position; also before the descriptor's EBADF."""
+    if offset >> 63 and offset != CURRENT_POSITION:
+        raise SyscallError(Errno.EINVAL)
+
+
+def _positioned(call: Call) -> None:
+    """What preadv2 and pwritev2 check of their offset. EINVAL, ESPIPE."""
+    offset = call.args[3]
+    check_offset(offset)
+    if offset != CURRENT_POSITION:
         raise SyscallError(Errno.ESPIPE)
-    flags = signed(call.args[5])
+
+
+def _message_flags(register: int) -> int:
+    """RWF flags as message flags (kiocb_set_rw_flags). EOPNOTSUPP, EINVAL."""
+    if not register:
+        return 0
+    flags = signed(register)
     if flags & ~RWF_SUPPORTED:
         raise SyscallError(Errno.EOPNOTSUPP)
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise SyscallError(Errno.EINVAL)
     return MSG_DONTWAIT if flags & RWF_NOWAIT else 0
 
 
@@ -353,7 +373,7 @@ def _readv(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    return receive_data(call, total, flags, lambda received: give_vec(call, received, iovecs))
+    return receive_data(call, total, _message_flags(flags), lambda received: give_vec(call, received, iovecs))
 
 
 def give_vec(call: Call, received: Received, iovecs: Sequence[tuple[int, int]]) -> Answer:
@@ -389,14 +409,15 @@ def writev(call: Call) -> Outcome:
 
 def pwritev2(call: Call) -> Outcome:
     """pwritev2(2); see preadv2."""
-    return _writev(call, _rwf(call))
+    _positioned(call)
+    return _writev(call, call.args[5])
 
 
 def _writev(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    return send_from(call, total, vec_reader(call, iovecs), flags, None)
+    return send_from(call, total, vec_reader(call, iovecs), _message_flags(flags), None)
 
 
 def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:

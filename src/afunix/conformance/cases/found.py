@@ -243,3 +243,40 @@ def the_error_after_a_bad_buffer(p: Process) -> None:
     assert p.poll(two) & POLLERR
     assert p.recv(two, 3) == b"ab"
     assert p.recv(two, 3) == ECONNRESET
+
+
+@case("SCM-8e", types=ALL, since=(6, 5))
+def a_pidfd_for_a_bad_pointer(p: Process, kind: int) -> None:
+    """It is no loss that is told."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PASSPIDFD, 1)
+    p.send(one, b"x")
+    words = (0, 0, p.put(p.room(8).to_bytes(8, "little") + (8).to_bytes(8, "little")), 1, BAD, 40, 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    lowest = p.dup(two)
+    p.close(lowest)
+    assert p.call("recvmsg", two, header, 0) == 1
+    assert number_at(p, header + 48) == 0
+    assert p.cloexec(lowest) == EBADF
+
+
+@case("DATA-14f")
+def what_is_looked_at_before_the_descriptor(p: Process) -> None:
+    """The time-out of recvmmsg, the offset of preadv2 and pwritev2."""
+    for call in ("preadv2", "pwritev2"):
+        assert p.call(call, -1, BAD, 1, -2, 0, 0) == EINVAL
+        assert p.call(call, p.socket(DGRAM), BAD, 1, -2, 0, 0) == EINVAL
+    assert p.call("recvmmsg", -1, BAD, 1, 0, p.put((-1).to_bytes(8, "little", signed=True) + bytes(8))) == EINVAL
+    assert p.call("recvmmsg", -1, BAD, 1, 0, BAD) == EFAULT
+
+
+@case("DATA-14g", types=ALL, each=["preadv2", "pwritev2"])
+def flags_of_a_positioned_call(p: Process, kind: int, call: str) -> None:
+    """Unknown ones; to append and not to."""
+    one, _ = p.socketpair(kind)
+    none, some = (p.put(BAD.to_bytes(8, "little") + size.to_bytes(8, "little")) for size in (0, 1))
+    for flags, errno in ((-1, EOPNOTSUPP), (0x30, EINVAL)):
+        assert p.call(call, one, none, 1, -1, 0, flags) == 0
+        assert p.call(call, one, some, 1, -1, 0, flags) == errno
+        assert p.call(call, one, some, 1, 0, 0, flags) == ESPIPE
+        assert p.call(call, one, BAD, 1, -1, 0, flags) == EFAULT
