@@ -17,6 +17,7 @@ every_case = pytest.mark.parametrize("definition", CASES, ids=[definition.name f
 
 UNSUPERVISED = {
     "socket_options.the_inode_of_a_socket": "SIOCUNIXFILE is Unmodelled there: the host installs no O_PATH descriptor",
+    "found.the_inode_of_an_accepted_socket": "the same",
     "socket_options.the_list_of_all_sockets": "/proc/net/unix is the host's own there",
     "found.a_peer_that_only_lived_in_an_urgent_byte": "an urgent byte passed over stays in the placeholder for a while",
 }

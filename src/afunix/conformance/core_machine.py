@@ -232,8 +232,7 @@ class CoreCall:
 
     def install_inode(self, sock: Socket) -> int:
         """See `Call`."""
-        assert sock.inode is not None
-        return self.task.process.descriptors.install(core_files.PathFile(sock.inode.key), cloexec=True)
+        return self.task.process.descriptors.install(core_files.PathFile(sock.path_key), cloexec=True)
 
 
 class CoreStarted:

@@ -135,6 +135,7 @@ class DifferHost:
         self._clean()
 
     def _clean(self) -> None:
+        os.chmod(self.directory, 0o700)
         for where, directories, _ in os.walk(self.directory):
             for name in directories:
                 path = os.path.join(where, name)
@@ -146,6 +147,8 @@ class DifferHost:
                     shutil.rmtree(entry.path)
                 else:
                     os.unlink(entry.path)
+        os.chown(self.directory, os.geteuid(), os.getegid())
+        os.chmod(self.directory, DIRECTORY_MODE)
 
     def run(self, process: int, steps: Sequence[tuple[Raw, tuple[int, ...]]]) -> list[Found]:
         """Make the steps of one process: raw form, descriptors to look at afterwards."""

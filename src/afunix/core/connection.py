@@ -106,6 +106,7 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.grafted = False
     embryo.listener = other
     embryo.address = other.address
+    embryo.path_key = other.path_key
     embryo.passcred = other.passcred
     embryo.passpidfd = other.passpidfd
     embryo.passsec = other.passsec

@@ -96,6 +96,7 @@ def bind(sock: Socket, caller: Caller, address: bytes | None, mode: int = SOCKET
             inode.close()
             raise SyscallError(Errno.EINVAL)
         sock.inode = inode
+        sock.path_key = inode.key
         names.inodes[inode.key] = sock
         sock.address = address
         return True
@@ -115,4 +116,4 @@ def unbind(sock: Socket) -> None:
     if inode is not None:
         inode.remove()
     sock.kernel.names.forget(sock)
-    sock.address = None
+    sock.address = sock.path_key = None

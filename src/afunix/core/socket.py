@@ -51,8 +51,8 @@ class Socket(File):
     __slots__ = (
         "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error", "front",
         "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline", "options",
-        "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred", "peer_groups",
-        "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
+        "passcred", "passed_over", "passpidfd", "passrights", "passsec", "path_key", "peek_off", "peer", "peer_cred",
+        "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
         "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
     )  # fmt: skip
 
@@ -72,6 +72,8 @@ class Socket(File):
         self.connectors: dict[Socket, None] = {}
         self.address: bytes | None = None
         self.inode: BoundInode | None = None
+        # The key of that inode, and on an accepted socket of the listener's (unix_stream_connect copies the path).
+        self.path_key: Hashable = None
         self.queue: deque[Message] = deque()
         self.oob: Message | None = None
         # Urgent bytes that reads went past: Linux goes on counting them as unread (inq_len).

@@ -65,7 +65,7 @@ def ioctl(call: Call) -> Outcome:
     if command == SIOCUNIXFILE:
         if not call.caller.credentials.capable(CAP_NET_ADMIN):
             raise SyscallError(Errno.EPERM)
-        if sock.inode is None:
+        if sock.path_key is None:
             raise SyscallError(Errno.ENOENT)
         return call.install_inode(sock)
     if command == FIONBIO:

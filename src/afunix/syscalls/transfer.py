@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.constants import (
+    MAX_RW_COUNT,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_WAITALL,
+    SOCK_DGRAM,
+    UIO_MAXIOV,
+)
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
@@ -29,7 +38,8 @@ CURRENT_POSITION = (1 << 64) - 1
 RWF_NOWAIT = 0x8
 RWF_APPEND = 0x10
 RWF_NOAPPEND = 0x20
-RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND
+RWF_NOSIGNAL = 0x100
+RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND | RWF_NOSIGNAL
 
 
 def read(call: Call) -> Outcome:
@@ -366,7 +376,7 @@ def _message_flags(register: int) -> int:
         raise SyscallError(Errno.EOPNOTSUPP)
     if flags & RWF_APPEND and flags & RWF_NOAPPEND:
         raise SyscallError(Errno.EINVAL)
-    return MSG_DONTWAIT if flags & RWF_NOWAIT else 0
+    return (MSG_DONTWAIT if flags & RWF_NOWAIT else 0) | (MSG_NOSIGNAL if flags & RWF_NOSIGNAL else 0)
 
 
 def _readv(call: Call, flags: int) -> Outcome:

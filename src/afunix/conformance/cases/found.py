@@ -280,3 +280,24 @@ def flags_of_a_positioned_call(p: Process, kind: int, call: str) -> None:
         assert p.call(call, one, some, 1, -1, 0, flags) == errno
         assert p.call(call, one, some, 1, 0, 0, flags) == ESPIPE
         assert p.call(call, one, BAD, 1, -1, 0, flags) == EFAULT
+
+
+@case("DATA-14h", since=(6, 18))
+def a_broken_pipe_without_a_signal(p: Process) -> None:
+    """By a flag of pwritev2."""
+    one, two = p.socketpair(STREAM)
+    p.close(two)
+    iovec = p.put(p.room(8).to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    assert p.call("pwritev2", one, iovec, 1, -1, 0, 0x100) == EPIPE
+    assert p.signals() == []
+    assert p.call("pwritev2", one, iovec, 1, -1, 0, 0) == EPIPE
+    assert p.signals() == [SIGPIPE]
+
+
+@case("OPT-4a", types=CONNECTED, needs="CAP_NET_ADMIN")
+def the_inode_of_an_accepted_socket(p: Process, kind: int) -> None:
+    """The listener's; a client has none."""
+    listener, client, accepted = p.connection(kind, b"s")
+    p.close(listener)
+    assert p.ioctl_plain(client, SIOCUNIXFILE) == ENOENT
+    assert p.fstat(p.ioctl_plain(accepted, SIOCUNIXFILE)) == p.stat(b"s")
