@@ -150,7 +150,7 @@ def made_by(record: Record) -> list[int]:
     assert isinstance(headers, bytes)
     assert isinstance(control, bytes)
     made: list[int] = []
-    for at in range(value):
+    for at in range(min(value, len(headers) // MMSGHDR_SIZE)):
         made += received_by(headers[MMSGHDR_SIZE * at :], control[CONTROL_STEP * at : CONTROL_STEP * (at + 1)])
     return made
 

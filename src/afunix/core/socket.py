@@ -52,8 +52,8 @@ class Socket(File):
         "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error", "front",
         "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline", "options",
         "passcred", "passed_over", "passpidfd", "passrights", "passsec", "path_key", "peek_off", "peer", "peer_cred",
-        "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
-        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
+        "peer_groups", "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf",
+        "sndtimeo", "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
