@@ -12,7 +12,6 @@ from afunix.conformance.differ_values import (
     ABSTRACT,
     BAD_NAMES,
     BUFFERED,
-    DEV_NULL,
     FLAGS_AT,
     IDS,
     KINDS,
@@ -135,8 +134,9 @@ class Author:
                 number = self.chance.choice((1, 1, 1, 2, 3, 0))
                 handles: tuple[int, ...] = tuple(self.handle() for _ in range(number))
                 if self.one_in(60):
-                    handles = (DEV_NULL,) * self.chance.choice((252, 253, 254))
-                items.append(("rights", handles, change))
+                    items.append(("copies", (self.chance.choice((1, 252, 253, 254)),), change))
+                else:
+                    items.append(("rights", handles, change))
             elif form < 9:
                 process = self.at if self.chance.randrange(4) else self.chance.choice((0, 1, 2, -1, 99))
                 items.append(("creds", (process, *self.identity()), change))

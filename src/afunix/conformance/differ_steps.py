@@ -160,8 +160,8 @@ def pwritev2(at: Resolved, handle: int, start: int, sizes: tuple[int, ...], offs
 
 
 ControlItem = tuple[str, tuple[int, ...], int]
-"""("rights", handles, change) or ("creds", (process, uid, gid), change) or ("other", (level, type, bytes), change):
-the change is added to cmsg_len."""
+"""("rights", handles, change), ("copies", (number,), change), which is descriptor 0 so many times, ("creds", (process,
+uid, gid), change) or ("other", (level, type, bytes), change): the change is added to cmsg_len."""
 
 
 def control_chain(at: Resolved, items: Sequence[ControlItem]) -> bytes:
@@ -175,6 +175,8 @@ def control_chain(at: Resolved, items: Sequence[ControlItem]) -> bytes:
             pid = at.pids[process] if 0 <= process < len(at.pids) else NOBODY
             uid, gid = (at.user(number) & 0xFFFFFFFF for number in ids)
             level, kind, data = SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(pid, uid, gid)
+        elif form == "copies":
+            level, kind, data = SOL_SOCKET, SCM_RIGHTS, bytes(INT.size * sum(values))
         else:
             level, kind, size = values
             data = bytes(size)

@@ -36,7 +36,6 @@ __all__ = [
     "BAD_NAMES",
     "BUFFERED",
     "CONTROL_ROOMS",
-    "DEV_NULL",
     "EVENTS",
     "FILES",
     "FILE_STEPS",
@@ -168,8 +167,6 @@ BAD_NAMES: Final = (
     b"", b"\1", b"\1\0", b"\1\0\0", b"\2\0abc", b"\0\0abc", b"\0\0", b"\1\0" + b"x" * 108, b"\1\0" + b"x" * 109,
     b"\1\0" + b"\0" * 108, b"\1\0" + b"\0" * 109, b"\1\0a\0b", b"\1\0" + b"y" * 126, b"\1\0" + b"y" * 127, b"\1\1a",
 )  # fmt: skip
-DEV_NULL: Final = -2
-"""The handle of descriptor 0."""
 NO_NAME: Final[Name] = ("none", None)
 
 SPOILABLE: Final = {

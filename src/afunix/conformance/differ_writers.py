@@ -13,7 +13,6 @@ from afunix.conformance.differ_values import (
     ALL_OPTIONS,
     BACKLOGS,
     CONTROL_ROOMS,
-    DEV_NULL,
     EVENTS,
     FILE_STEPS,
     FILES,
@@ -289,7 +288,7 @@ def _flood(author: Author) -> None:
     """More descriptors in flight than a process without privileges may have."""
     handle = author.handle()
     for _ in range(3):
-        control = (("rights", (DEV_NULL,) * 253, 0),)
+        control = (("copies", (253,), 0),)
         author.add("sendmsg", handle, author.start(1), (1,), 0, NO_NAME, control, 0)
 
 

@@ -257,6 +257,8 @@ _TABLE: Final = (
     Fact("SCM-1d", "O_PATH descriptors can be passed.", "scm_fp_copy"),
     Fact("SCM-1e", "Several SCM_RIGHTS are one on receipt.", "scm_detach_fds"),
     Fact("SCM-2a", "More descriptors in flight than RLIMIT_NOFILE are ETOOMANYREFS.", "too_many_unix_fds"),
+    Fact("SCM-2c", "That comes before the data, the receiver of a datagram and SO_PASSRIGHTS are looked at.",
+         "unix_scm_to_skb"),
     Fact("SCM-2b", "CAP_SYS_RESOURCE or CAP_SYS_ADMIN exempts.", "too_many_unix_fds"),
     Fact("SCM-3a", "As many descriptors are installed as fit; the rest are closed, with MSG_CTRUNC.", "scm_detach_fds"),
     Fact("SCM-3b", "CMSG_SPACE(4) has room for two.", "scm_max_fds"),

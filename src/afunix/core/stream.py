@@ -37,7 +37,7 @@ def send(
 
     On success the files belong to the queue (those of an empty send are closed, DATA-11); on any other outcome they
     stay the caller's. EISCONN, EOPNOTSUPP: an address was given (DATA-1). ENOTCONN: no peer. EPIPE: this side shut
-    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.attach.
+    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.check_flight.
     """
     total = len(data)
     peer = _check(sock, total - start, flags, address)
@@ -69,6 +69,8 @@ def send(
         if chunk is not data and not urgent:
             message.whole = data
             message.offset = sent
+        if files and not queued:
+            kernel.check_flight(caller)
         if peer.dead or peer.shut & RCV_SHUTDOWN:
             if queued:
                 break
@@ -77,11 +79,7 @@ def send(
             if not peer.passrights:
                 raise SyscallError(Errno.EPERM)
             message.files = files
-            try:
-                kernel.attach(message, caller)
-            except SyscallError:
-                message.files = ()
-                raise
+            kernel.attach(message, caller)
         if creds is None and (sock.wants_credentials or peer.wants_credentials or not peer.grafted):
             message.creds = caller.credentials.real
         sock.wmem += message.truesize

@@ -147,6 +147,8 @@ def _send(call: Call, header: Header, flags: int) -> Outcome:
             if control == NO_CONTROL:
                 return send_unreadable(call, sock, header.total, reader, flags, address)
             refuse_unreadable(sock, header.total, flags, address)
+            if files:
+                call.kernel.check_flight(call.caller)
             if row.keeps_records:
                 raise
             # A stream takes the buffers that can be read, and the descriptors with the first of them.

@@ -3,6 +3,7 @@
 # ruff: noqa: F403, F405
 from __future__ import annotations
 
+from afunix.abi.message import build_control
 from afunix.conformance.kit import *
 
 INT_SIZE = 4
@@ -301,3 +302,22 @@ def the_inode_of_an_accepted_socket(p: Process, kind: int) -> None:
     p.close(listener)
     assert p.ioctl_plain(client, SIOCUNIXFILE) == ENOENT
     assert p.fstat(p.ioctl_plain(accepted, SIOCUNIXFILE)) == p.stat(b"s")
+
+
+@case("SCM-2c", types=ALL, needs="CAP_SETUID")
+def too_many_in_flight_first(p: Process, kind: int) -> None:
+    """Before the data are read, before a datagram's name is looked up, before the receiver is asked."""
+    uid = 20000 + p.pid % 40000
+    p.setresuid(uid, uid, uid)
+    one, two = p.socketpair(kind)
+    p.set_nofile(10, 10)
+    assert p.sendmsg(one, b"x", [rights(*[two] * 11)]) == 1
+    p.setsockopt(two, SO_PASSRIGHTS, 0)
+    assert p.sendmsg(one, b"x", [rights(two)]) == ETOOMANYREFS
+    if kind == DGRAM:
+        assert p.sendmsg(one, b"x", [rights(two)], name=p.abstract(b"nobody")) == ETOOMANYREFS
+    control = build_control([rights(two)])
+    iovec = p.put(BAD.to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    words = (0, 0, iovec, 1, p.put(control), len(control), 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    assert p.call("sendmsg", one, header, 0) == ETOOMANYREFS
