@@ -37,7 +37,8 @@ def send(
 
     On success the files belong to the queue (those of an empty send are closed, DATA-11); on any other outcome they
     stay the caller's. EISCONN, EOPNOTSUPP: an address was given (DATA-1). ENOTCONN: no peer. EPIPE: this side shut
-    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.check_flight.
+    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see
+    Kernel.check_flight.
     """
     total = len(data)
     peer = _check(sock, total - start, flags, address)
