@@ -17,16 +17,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from afunix.abi.constants import AF_UNIX, SIOCOUTQ, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
+from afunix.abi.errno import Errno, SyscallError
 from afunix.cli.main import main
+from afunix.conformance.core_machine import CoreTask
 from afunix.conformance.differ import Difference, Lockstep
 from afunix.conformance.differ_host import DifferHost
 from afunix.conformance.differ_programs import ORDER, THEMES, Author, begin, program, write_step
+from afunix.conformance.differ_raw import BASE, Step
 from afunix.conformance.differ_run import Comparison, compare_programs
 from afunix.conformance.differ_show import main as show
 from afunix.conformance.differ_show import script
 from afunix.conformance.differ_shrink import shrink
-from afunix.conformance.differ_steps import OPERATIONS, Step
+from afunix.conformance.differ_steps import OPERATIONS
+from afunix.conformance.machine import ARENA_SIZE
 from afunix.core import stream
+from afunix.core.epoll import Epoll
+from afunix.core.kernel import Kernel
 from afunix.core.socket import Socket
 from afunix.syscalls import control
 
@@ -194,6 +200,73 @@ def test_a_leak_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch
     found = comparison.run([PAIR, sent(0, 1, 1)])
     assert isinstance(found, Difference)
     assert "references" in found.reason
+
+
+def test_a_leak_of_a_file_that_nobody_has_any_more_is_found(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of what is no socket: here an epoll."""
+    made: list[Epoll] = []
+
+    def leaking(epoll: Epoll, wakeups: Any) -> None:
+        original(epoll, wakeups)
+        epoll.acquire()
+
+    original = Epoll.__init__
+    monkeypatch.setattr(Epoll, "__init__", leaking)
+    found = comparison.run([Step(0, "epoll_create", (), makes=(0,)), Step(0, "epoll_close", (0,))])
+    assert isinstance(found, Difference)
+    assert "references" in found.reason
+
+
+def test_a_file_closed_too_often_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Kernel.free
+
+    def twice(kernel: Kernel, message: Any) -> None:
+        files = message.files
+        original(kernel, message)
+        for file in files:
+            file.release()
+
+    monkeypatch.setattr(Kernel, "free", twice)
+    found = comparison.run([PAIR, sent(0, 1, 1), CLOSE, Step(0, "close", (1,))])
+    assert isinstance(found, Difference)
+    assert "released more often" in found.reason
+
+
+END_OF_MEMORY = BASE + ARENA_SIZE
+READ_AT_THE_END = READ._replace(spoil=(("arg", 1, END_OF_MEMORY - 4),))
+LENGTH_AT_THE_END = Step(0, "getsockopt", (0, 1, 3, 4), spoil=(("arg", 4, END_OF_MEMORY - 4),))
+
+
+def test_what_a_failed_receive_has_written_is_compared(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is gone before a later step can take it for something else."""
+    steps = [PAIR, sent(1, 100), READ_AT_THE_END, LENGTH_AT_THE_END]
+    assert comparison.run(steps) is None
+
+    def all_or_nothing(task: CoreTask, address: int, data: bytes) -> None:
+        if address + len(data) > END_OF_MEMORY:
+            raise SyscallError(Errno.EFAULT)
+        original(task, address, data)
+
+    original = CoreTask.write
+    monkeypatch.setattr(CoreTask, "write", all_or_nothing)
+    found = comparison.run(steps)
+    assert isinstance(found, Difference)
+    assert "memory" in found.reason
+    assert found.records[-1].step == READ_AT_THE_END
+
+
+def test_runs_have_users_of_their_own(comparison: Comparison) -> None:
+    """What others have in flight does not count for them, unless nobody may change who they are."""
+    host = comparison.host
+    if not host.privileged:
+        assert host.users == (os.getuid(),)
+        return
+    with DifferHost() as other:
+        assert set(other.users).isdisjoint(host.users)
+    status = Path(f"/proc/{host.pids[0]}/status").read_text(encoding="ascii")
+    assert f"Uid:\t{host.users[0]}\t{os.geteuid()}\t" in status
 
 
 def test_a_change_that_nobody_is_told_of_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
