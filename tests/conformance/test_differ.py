@@ -206,7 +206,6 @@ def test_a_leak_of_a_file_that_nobody_has_any_more_is_found(
     comparison: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of what is no socket: here an epoll."""
-    made: list[Epoll] = []
 
     def leaking(epoll: Epoll, wakeups: Any) -> None:
         original(epoll, wakeups)
