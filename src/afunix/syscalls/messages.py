@@ -29,32 +29,26 @@ from afunix.abi.message import (
 )
 from afunix.abi.sockaddr import encode
 from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
-from afunix.core import blocking
 from afunix.core.ancillary import BadControl, Control, deliver, parse
-from afunix.core.message import Received, Sent
+from afunix.core.message import Received
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import ESTABLISHED
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
-    PORTION,
     RECEIVE,
     SOCKADDR_STORAGE,
-    buffer_size,
     destination,
     iovecs_at,
     put_vec,
     receive_data,
-    refuse_unreadable,
-    send_large,
-    send_unreadable,
+    release,
+    send_from,
     vec_reader,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from afunix.core.file import File
+    pass
 
 __all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
@@ -124,75 +118,21 @@ def _control(call: Call, header: Header) -> Control:
         return parse(raw, call.caller, call.sock)
     except BadControl as error:
         # The descriptors named before the mistake are looked up first: EBADF wins.
-        _release(call.files(error.fds))
+        release(call.files(error.fds))
         raise
 
 
 def _send(call: Call, header: Header, flags: int) -> Outcome:
     sock = call.sock
-    raw = header.address
-    row = OPERATIONS[sock.type]
     control = _control(call, header)
-    if header.total > PORTION and control == NO_CONTROL:
-        return send_large(
-            call, sock, header.total, vec_reader(call, header.iovecs), flags, destination(sock, raw, flags)
-        )
-    files = call.files(control.fds) if control.fds else []
+    files = call.files(control.fds) if control.fds else ()
     try:
-        address = destination(sock, raw, flags)
-        try:
-            data = call.memory.read_vec(header.iovecs) if header.total else b""
-        except SyscallError:
-            reader = vec_reader(call, header.iovecs)
-            if control == NO_CONTROL:
-                return send_unreadable(call, sock, header.total, reader, flags, address)
-            refuse_unreadable(sock, header.total, flags, address)
-            if files:
-                call.kernel.check_flight(call.caller)
-            if row.keeps_records:
-                raise
-            # A stream takes the buffers that can be read, and the descriptors with the first of them.
-            data = reader(0, buffer_size(sock, header.total, flags))
-            if len(data) < header.total:
-                flags = flags & ~MSG_OOB | MSG_DONTWAIT
-        sent = row.send(sock, call.caller, data, flags, files, control.creds, address)
-    except BaseException:
-        _release(files)
+        address = destination(sock, header.address, flags)
+    except SyscallError:
+        release(files)
         raise
-    blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
-    if type(sent) is WouldBlock:
-        if not blocks:
-            _release(files)
-            raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, data, flags, files, control, destination(sock, raw, flags), None)
-    if sent.length < len(data) and blocks:
-        return _send_later(call, data, flags, (), control, None, sent)
-    return sent.length, sent
-
-
-def _release(files: Sequence[File]) -> None:
-    for file in files:
-        file.release()
-
-
-def _send_later(
-    call: Call,
-    data: bytes,
-    flags: int,
-    files: Sequence[File],
-    control: Control,
-    address: bytes | None,
-    first: Sent | None,
-) -> Generator[WouldBlock, None, Answer]:
-    try:
-        sent = yield from blocking.send(
-            call.sock, call.caller, data, call.now(), flags, files, control.creds, address, first
-        )
-    except BaseException:
-        # Nothing was queued, or `files` had gone with the first part and is empty.
-        _release(files)
-        raise
-    return sent.length, sent
+    read = vec_reader(call, header.iovecs, header.total)
+    return send_from(call, header.total, read, flags, address, files, control.creds)
 
 
 def recvmsg(call: Call) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from afunix.abi.constants import (
     MAX_RW_COUNT,
@@ -25,6 +26,10 @@ from afunix.core.socket import Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
+
+if TYPE_CHECKING:
+    from afunix.core.credentials import Ucred
+    from afunix.core.file import File
 
 __all__ = ["check_offset", "preadv2", "pwritev2", "read", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
 
@@ -199,22 +204,53 @@ def write(call: Call) -> Outcome:
 
 
 def _send_later(
-    call: Call, sock: Socket, data: bytes, first: Sent | None = None, flags: int = 0, address: bytes | None = None
+    call: Call,
+    sock: Socket,
+    data: bytes,
+    first: Sent | None,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File],
+    creds: Ucred | None,
 ) -> Generator[WouldBlock, None, Answer]:
-    sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, (), None, address, first)
+    try:
+        sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, files, creds, address, first)
+    except BaseException:
+        # Nothing was queued, or `files` had gone with the first part and is empty.
+        release(files)
+        raise
     return sent.length, sent
 
 
-def send_data(call: Call, sock: Socket, data: bytes, flags: int, address: bytes | None) -> Outcome:
-    """Send without control messages, with the flags of a send call (MSG_DONTWAIT included)."""
-    sent = SEND[sock.type](sock, call.caller, data, flags, (), None, address)
+def release(files: Sequence[File]) -> None:
+    """Give up descriptors that were to be sent."""
+    for file in files:
+        file.release()
+
+
+def send_data(
+    call: Call,
+    sock: Socket,
+    data: bytes,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
+) -> Outcome:
+    """Send with the flags of a send call (MSG_DONTWAIT included). The files are taken over, whatever comes of it."""
+    try:
+        sent = SEND[sock.type](sock, call.caller, data, flags, files, creds, address)
+    except BaseException:
+        release(files)
+        raise
     blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
     if type(sent) is WouldBlock:
         if not blocks:
+            release(files)
             raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, sock, data, None, flags, address)
+        return _send_later(call, sock, data, None, flags, address, files, creds)
     if sent.length < len(data) and blocks:
-        return _send_later(call, sock, data, sent, flags, address)
+        return _send_later(call, sock, data, sent, flags, address, (), creds)
     return sent.length, sent
 
 
@@ -242,35 +278,68 @@ class Portions:
         return self._before + self._last.undo()
 
 
-def send_from(call: Call, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None) -> Outcome:
-    """Send `size` bytes of the program's memory without control messages; `read(offset, count)` gives them."""
-    sock = call.sock
-    if size > PORTION:
-        return send_large(call, sock, size, read, flags, address)
-    try:
-        data = read(0, size) if size else b""
-    except SyscallError:
-        return send_unreadable(call, sock, size, read, flags, address)
-    return send_data(call, sock, data, flags, address)
+Reader = Callable[[int, int], bytes]
+"""Gives so many bytes of the program's memory from an offset into what it sends. EFAULT."""
 
 
-def send_large(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+def send_from(
+    call: Call,
+    size: int,
+    read: Reader,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
 ) -> Outcome:
-    """Send more than PORTION bytes without control messages; `read(offset, count)` gives the program's bytes."""
-    if OPERATIONS[sock.type].keeps_records:
-        # One byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
+    """Send `size` bytes of the program's memory, with descriptors and credentials. The files are taken over."""
+    sock = call.sock
+    keeps_records = OPERATIONS[sock.type].keeps_records
+    if size > PORTION and not keeps_records:
+        return _send_portions(call, sock, size, read, flags, address, files, creds)
+    try:
+        # Of a long record one byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
+        data = read(0, size if size <= PORTION else min(size, sock.sndbuf + 1)) if size else b""
+    except SyscallError:
         try:
-            data = read(0, min(size, sock.sndbuf + 1))
+            _refuse_unreadable(call, sock, size, flags, address, files)
         except SyscallError:
-            return send_unreadable(call, sock, size, read, flags, address)
-        return send_data(call, sock, data, flags, address)
-    return _send_portions(call, sock, size, read, flags, address)
+            release(files)
+            raise
+        return _send_portions(call, sock, size, read, flags, address, files, creds)
+    except BaseException:
+        release(files)
+        raise
+    return send_data(call, sock, data, flags, address, files, creds)
+
+
+def _refuse_unreadable(
+    call: Call, sock: Socket, size: int, flags: int, address: bytes | None, files: Sequence[File]
+) -> None:
+    """What a send of data that are not all readable is refused for before that is found; a stream goes on then.
+
+    EFAULT, also where Linux would first wait for room.
+    """
+    row = OPERATIONS[sock.type]
+    block = row.reserve(sock, size, flags, address)
+    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
+        raise SyscallError(Errno.EAGAIN)
+    if files:
+        call.kernel.check_flight(call.caller)
+    if row.keeps_records:
+        raise SyscallError(Errno.EFAULT)
 
 
 def _send_portions(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+    call: Call,
+    sock: Socket,
+    size: int,
+    read: Reader,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File],
+    creds: Ucred | None,
 ) -> Generator[WouldBlock, None, Answer]:
+    """A stream's send in portions, the files with the first; from one that can't be read on, buffer by buffer."""
     done = 0
     answer: Answer = 0
     portion = PORTION
@@ -282,8 +351,18 @@ def _send_portions(
                 OPERATIONS[sock.type].reserve(sock, size - done, flags, address)
                 portion = buffer_size(sock, size - done, flags)
                 data = read(done, portion)
-            rest = flags if done + len(data) == size else flags & ~MSG_OOB
-            outcome = send_data(call, sock, data, rest, address)
+        except SyscallError:
+            release(files)
+            if not done:
+                raise
+            break
+        except BaseException:
+            release(files)
+            raise
+        rest = flags if done + len(data) == size else flags & ~MSG_OOB
+        taken, files = files, ()
+        try:
+            outcome = send_data(call, sock, data, rest, address, taken, creds)
             part = (yield from outcome) if isinstance(outcome, Generator) else outcome
         except SyscallError:
             if not done:
@@ -303,26 +382,6 @@ def buffer_size(sock: Socket, size: int, flags: int) -> int:
     """How much of what is sent goes into the next buffer of a stream. The urgent byte is a buffer of its own."""
     urgent = bool(flags & MSG_OOB) and size > 1
     return min((sock.sndbuf >> 1) - 64, STREAM_CHUNK, size - urgent)
-
-
-def send_unreadable(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
-) -> Outcome:
-    """A send of data that are not all readable: other errors come first, and a stream takes the buffers before.
-
-    EFAULT, also where Linux would first wait for room.
-    """
-    refuse_unreadable(sock, size, flags, address)
-    if OPERATIONS[sock.type].keeps_records:
-        raise SyscallError(Errno.EFAULT)
-    return _send_portions(call, sock, size, read, flags, address)
-
-
-def refuse_unreadable(sock: Socket, size: int, flags: int, address: bytes | None) -> None:
-    """What a send is refused for before its data are looked at."""
-    block = OPERATIONS[sock.type].reserve(sock, size, flags, address)
-    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
-        raise SyscallError(Errno.EAGAIN)
 
 
 def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
@@ -427,13 +486,15 @@ def _writev(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    return send_from(call, total, vec_reader(call, iovecs), _message_flags(flags), None)
+    return send_from(call, total, vec_reader(call, iovecs, total), _message_flags(flags), None)
 
 
-def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
-    """Reads so many bytes at an offset into iovecs."""
+def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]], total: int) -> Reader:
+    """Reads so many bytes at an offset into iovecs, which have a total of so many."""
 
     def read(at: int, count: int) -> bytes:
+        if count == total:
+            return call.memory.read_vec(iovecs)
         wanted = []
         for base, length in skip(iovecs, at):
             wanted.append((base, min(length, count)))

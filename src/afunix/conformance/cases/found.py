@@ -321,3 +321,27 @@ def too_many_in_flight_first(p: Process, kind: int) -> None:
     words = (0, 0, iovec, 1, p.put(control), len(control), 0)
     header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
     assert p.call("sendmsg", one, header, 0) == ETOOMANYREFS
+
+
+@case("DATA-17c", "SCM-11a")
+def buffers_in_front_with_descriptors(p: Process) -> None:
+    """Several, of which the first has the descriptors; when it is not even one, they are closed."""
+    r, w = p.pipe()
+    one, two = p.socketpair(STREAM)
+    good = p.put(b"x" * 75_000)
+    control = build_control([rights(w)])
+
+    def send(*parts: tuple[int, int]) -> int:
+        iovecs = p.put(b"".join(number.to_bytes(8, "little") for part in parts for number in part))
+        words = (0, 0, iovecs, len(parts), p.put(control), len(control), 0)
+        return p.call("sendmsg", one, p.put(b"".join(word.to_bytes(8, "little") for word in words)), 0)
+
+    assert send((good, 75_000), (BAD, 4)) == 73_088
+    assert p.ioctl(one, SIOCOUTQ) == 74_240
+    got = p.recvmsg(two, 80_000)
+    assert (got.length, len(got.rights)) == (36_544, 1)
+    assert p.recv_length(two, 80_000) == 36_544
+    p.close(got.rights[0])
+    assert send((good, 30_000), (BAD, 4)) == EFAULT
+    p.close(w)
+    assert p.read(r) == b""
