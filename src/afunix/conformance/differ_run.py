@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -25,6 +26,8 @@ SECOND_THOUGHTS: Final = (1.0, 2.0, 4.0, 8.0)
 What others do for a while counts on the host too: the descriptors that an unprivileged user's other programs have in
 flight (ETOOMANYREFS), say.
 """
+TELL_EVERY: Final = 10
+"""Seconds."""
 
 
 class Comparison:
@@ -36,7 +39,7 @@ class Comparison:
 
     def run(self, steps: Sequence[Step], *, careful: bool = True) -> Difference | None:
         """What a program shows. careful: see `Lockstep`."""
-        prefix = b"~%d.%d." % (os.getpid(), next(self._prefixes))
+        prefix = b"~%d.%d." % (self.host.pids[0], next(self._prefixes))
         try:
             lockstep = Lockstep(self.host, prefix, careful=careful)
             lockstep.run(steps)
@@ -81,45 +84,92 @@ class Summary:
     finding: Finding | None = None
 
 
+class Run:
+    """Programs of a seed, one after the other, until so many steps are made or one shows a difference.
+
+    Threads compare them, each with processes of its own on the host, so that one goes on while another waits for those.
+    """
+
+    def __init__(self, steps: int, seed: int, processes: int, progress: Callable[[Summary], None] | None) -> None:
+        self.steps = steps
+        self.seed = seed
+        self.processes = processes
+        self.progress = progress
+        self.summary = Summary()
+        self.lock = threading.Lock()
+        self.started = self.told = time.monotonic()
+        self.numbers = count()
+        self.planned = 0
+        self.stopped = False
+
+    def work(self) -> None:
+        """What each thread does."""
+        try:
+            with DifferHost() as host:
+                comparison = Comparison(host)
+                while (following := self.following(host.privileged)) is not None:
+                    self.compare(comparison, *following)
+        finally:
+            self.stopped = True
+
+    def following(self, privileged: bool) -> tuple[int, list[Step]] | None:
+        """The next program and its number; None if it is enough."""
+        with self.lock:
+            if self.stopped or self.planned >= self.steps:
+                return None
+            number = next(self.numbers)
+            written = program(self.seed, number, privileged=privileged, processes=self.processes)
+            self.planned += len(written)
+            return number, written
+
+    def compare(self, comparison: Comparison, number: int, written: list[Step]) -> None:
+        """One program. A difference counts if the program shows it again, and again."""
+        difference = comparison.run(written, careful=number % CAREFUL == 0)
+        if difference is not None and (confirmed := self.confirm(comparison, written)) is not None:
+            self.stopped = True
+            smallest = comparison.smallest(written, confirmed)
+            with self.lock:
+                self.summary.finding = Finding(number, confirmed.reason, smallest)
+            return
+        with self.lock:
+            summary = self.summary
+            if difference is not None:
+                summary.unsteady.append((number, difference.reason))
+            summary.programs += 1
+            summary.steps += len(written)
+            now = time.monotonic()
+            summary.seconds = now - self.started
+            if self.progress is not None and now - self.told > TELL_EVERY:
+                self.told = now
+                self.progress(summary)
+
+    @staticmethod
+    def confirm(comparison: Comparison, written: list[Step]) -> Difference | None:
+        """The difference as it is after several second thoughts; None if it is not there each time."""
+        confirmed: Difference | None = None
+        for pause in SECOND_THOUGHTS:
+            time.sleep(pause)
+            confirmed = comparison.run(written)
+            if confirmed is None:
+                break
+        return confirmed
+
+
 def compare_programs(
     steps: int,
     seed: int,
     *,
     processes: int = PROCESSES,
+    jobs: int = 1,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
-    """Run programs of a seed until so many steps are made or one shows a difference.
-
-    A difference counts if the program shows it again, and again.
-    """
-    summary = Summary()
-    start = told = time.monotonic()
-    with DifferHost() as host:
-        comparison = Comparison(host)
-        for number in count():
-            if summary.steps >= steps:
-                break
-            written = program(seed, number, privileged=host.privileged, processes=processes)
-            careful = number % CAREFUL == 0
-            difference = comparison.run(written, careful=careful)
-            if difference is not None:
-                confirmed: Difference | None = difference
-                for pause in SECOND_THOUGHTS:
-                    time.sleep(pause)
-                    confirmed = comparison.run(written)
-                    if confirmed is None:
-                        break
-                if confirmed is not None:
-                    smallest = comparison.smallest(written, confirmed)
-                    summary.finding = Finding(number, confirmed.reason, smallest)
-                    break
-                summary.unsteady.append((number, difference.reason))
-            summary.programs += 1
-            summary.steps += len(written)
-            now = time.monotonic()
-            summary.seconds = now - start
-            if progress is not None and now - told > 10:
-                told = now
-                progress(summary)
-    summary.seconds = time.monotonic() - start
-    return summary
+    """Run programs of a seed until so many steps are made or one shows a difference, some at a time (see `Run`)."""
+    run = Run(steps, seed, processes, progress)
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            for worker in [threads.submit(run.work) for _ in range(jobs)]:
+                worker.result()
+        finally:
+            run.stopped = True
+    run.summary.seconds = time.monotonic() - run.started
+    return run.summary
