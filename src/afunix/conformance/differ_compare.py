@@ -21,7 +21,7 @@ from afunix.abi.message import CMSGHDR, MMSGHDR_SIZE, MSG_CONTROLLEN_OFFSET, cms
 from afunix.abi.structs import INT, SIZE
 from afunix.conformance.differ_file_steps import EVENT_SIZE, STATX_SIZE
 from afunix.conformance.differ_host import Found
-from afunix.conformance.differ_raw import CONTROL, END, END_ROOM, HEADER, NAME, VALUE, Raw, Step
+from afunix.conformance.differ_raw import BUFFER, CONTROL, END, END_ROOM, HEADER, NAME, VALUE, Raw, Step
 from afunix.conformance.differ_steps import CONTROL_STEP
 
 __all__ = ["Record", "comparable", "compare", "made_by", "not_compared"]
@@ -87,14 +87,14 @@ def comparable(record: Record, found: Found) -> Found:
 
 
 def control_messages(control: bytes) -> list[tuple[int, int, int, int]]:
-    """Level, type, and from where to where its data lie, of each control message."""
+    """Level, type, and from where to where its data lie, of each control message; the last may be cut."""
     messages = []
     at = 0
     while at + CMSGHDR.size <= len(control):
         length, level, kind = CMSGHDR.unpack_from(control, at)
-        if not CMSGHDR.size <= length <= len(control) - at:
+        if length < CMSGHDR.size:
             break
-        messages.append((level, kind, at + CMSGHDR.size, at + length))
+        messages.append((level, kind, at + CMSGHDR.size, min(at + length, len(control))))
         at += cmsg_align(length)
     return messages
 
@@ -116,8 +116,13 @@ def not_compared(record: Record) -> list[tuple[int, bytes]]:
     would find it there.
     """
     assert record.core is not None
-    writes = [(END, bytes(END_ROOM))] if record.step.spoil else []
     operation, value, windows = record.step.operation, record.core[0][record.raw.main], record.core[1]
+    writes = []
+    if record.step.spoil:
+        writes.append((END, bytes(END_ROOM)))
+        if operation in ("recvmsg", "recvmmsg"):
+            # Told of more room than is looked at.
+            writes.append((CONTROL, bytes(BUFFER - CONTROL)))
     if operation == "recvmsg":
         peeks = record.raw.calls[record.raw.main][1][2] & MSG_PEEK
         left = windows[2] != without_times(windows[2]) if value >= 0 else value != -Errno.EAGAIN or bool(peeks)

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -43,18 +44,23 @@ def own_capabilities() -> int:
         return int(re.findall(r"CapEff:\s*([0-9a-f]+)", status.read())[0], 16)
 
 
-def unused_users() -> tuple[int, ...]:
-    """Numbers of users that most likely nobody else has: any from the middle of those that there are here.
+def unused_users() -> Iterator[tuple[int, ...]]:
+    """Numbers of users that most likely nobody else has, for one program after the other.
 
-    What is in flight is counted for each user, so other programs of the same user would count too (SCM-2).
+    What is in flight is counted for each user, so what other programs have in flight would count too (SCM-2); also an
+    earlier one of this run, as Linux does not always find all that only keeps itself alive. Numbers are from the middle
+    of those that there are here.
     """
     with open("/proc/self/uid_map", encoding="ascii") as mapped:
         start, _, size = max((tuple(map(int, line.split())) for line in mapped), key=lambda extent: extent[2])
     middle = min(size, 1 << 31) // 2
     if middle <= USERS:
-        return (os.getuid(),)
-    first = int(start) + middle + secrets.randbelow(middle - USERS)
-    return tuple(range(first, first + USERS))
+        yield from repeat((os.getuid(),))
+    at = secrets.randbelow(middle)
+    while True:
+        first = int(start) + middle + at % (middle - USERS)
+        yield tuple(range(first, first + USERS))
+        at += USERS
 
 
 class DifferHost:
@@ -67,7 +73,8 @@ class DifferHost:
     def __init__(self) -> None:
         self.capabilities = own_capabilities()
         self.privileged = bool(self.capabilities >> CAP_SETUID & 1)
-        self.users = unused_users() if self.privileged else (os.getuid(),)
+        self._unused = unused_users() if self.privileged else repeat((os.getuid(),))
+        self.users = next(self._unused)
         # Processes of all users may write to where they are, and nobody else gets there.
         self.parent = tempfile.mkdtemp(prefix="afunix-differ-")
         self.directory = os.path.join(self.parent, "here")
@@ -125,11 +132,13 @@ class DifferHost:
         """Begin anew with other processes: one hangs, or is in a state that a reset does not undo."""
         self._end()
         self._clean()
+        self.users = next(self._unused)
         self._start()
 
     def reset(self) -> None:
         """The end of a program: its other processes are gone, all descriptors closed, the directory is empty."""
-        self._ask(0, worker.RESET, self._children)
+        self.users = next(self._unused)
+        self._ask(0, worker.RESET, (self._children, self.users[0]))
         self._children = []
         self.pids = self.pids[:1]
         self._clean()
@@ -175,7 +184,7 @@ class DifferHost:
     def kill(self, process: int) -> None:
         """End a process; all that it held is given up when this returns."""
         pid = self.pids[process]
-        self._ask(0, worker.REAP, [pid])
+        self._ask(0, worker.REAP, ([pid], -1))
         self._children.remove(pid)
 
     def _ask(self, slot: int, what: int, argument: object) -> Any:

@@ -165,11 +165,12 @@ class Worker:
                     continue
                 answer = pid
             else:
-                pids, answer = argument, None
+                (pids, user), answer = argument, None
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
                 if what == RESET:
+                    os.setresuid(user, -1, -1)
                     os.closerange(3, LIMIT)
                     os.umask(UMASK)
                     resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
