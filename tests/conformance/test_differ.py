@@ -39,6 +39,7 @@ from afunix.syscalls import control
 SEEDS = (1, 2)
 STEPS = 100_000
 """Of each seed."""
+JOBS = 4
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_random_programs(seed: int | None) -> None:
     """100,000 steps of each of two seeds that are always the same; of another one when there is time to look at it."""
     if seed is None:
         seed = secrets.randbelow(1 << 31)
-    summary = compare_programs(STEPS, seed)
+    summary = compare_programs(STEPS, seed, jobs=JOBS)
     print(f"seed {seed}: {summary.steps} steps, not seen again: {summary.unsteady}, {summary.seconds:.1f} s")
     found = summary.finding
     assert found is None, f"seed {seed}, program {found.number}: {script(found.steps, found.reason)}"
@@ -170,6 +171,12 @@ def test_programs_are_the_same_data_every_time() -> None:
     assert program(3, 5) == first
     assert program(3, 6) != first
     assert eval(repr(first)) == first
+
+
+def test_how_many_at_a_time_makes_no_difference_to_the_programs() -> None:
+    one, many = (compare_programs(1000, 4, jobs=jobs) for jobs in (1, 3))
+    assert (one.programs, one.steps) == (many.programs, many.steps)
+    assert one.steps >= 1000
 
 
 def broken_unread(sock: Socket) -> int:
