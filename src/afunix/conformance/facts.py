@@ -227,6 +227,7 @@ _TABLE: Final = (
     Fact("DATA-14g", "preadv2 and pwritev2 look at their flags after the iovecs, and only if there are bytes to move.",
          "kiocb_set_rw_flags"),
     Fact("DATA-14h", "pwritev2 with RWF_NOSIGNAL tells a broken pipe without a signal.", "sock_write_iter", (6, 18)),
+    Fact("DATA-14i", "sendmmsg ends with a message that a stream took in part.", "__sys_sendmmsg"),
     Fact("DATA-14e", "A bad length in an iovec is EINVAL before a later iovec that can't be read.",
          "copy_iovec_from_user"),
     Fact("DATA-17b", "A send that is refused is refused before its data are looked at.", "unix_stream_sendmsg"),

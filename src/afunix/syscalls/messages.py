@@ -239,7 +239,7 @@ def _put(call: Call, address: int, control: bytes) -> bool:
 
 
 def sendmmsg(call: Call) -> Outcome:
-    """sendmmsg(2): messages until one fails; the error is told only if it is the first (DATA-14)."""
+    """sendmmsg(2): messages until one fails or goes in part; the error is told only if it is the first (DATA-14)."""
     number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
     return _sendmmsg(call, number, _flags(call.args[3]))
 
@@ -251,7 +251,8 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
     for done in range(number):
         entry = at + done * MMSGHDR_SIZE
         try:
-            outcome = _send(call, read_header(call, entry, True), flags)
+            header = read_header(call, entry, True)
+            outcome = _send(call, header, flags)
             if isinstance(outcome, Generator):
                 outcome = yield from outcome
             length = _value(outcome, undo)
@@ -260,6 +261,8 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
             if not done:
                 raise
             return done, _all(undo)
+        if length < header.total:
+            return done + 1, _all(undo)
     return number, _all(undo)
 
 

@@ -345,3 +345,19 @@ def buffers_in_front_with_descriptors(p: Process) -> None:
     assert send((good, 30_000), (BAD, 4)) == EFAULT
     p.close(w)
     assert p.read(r) == b""
+
+
+@case("DATA-14i")
+def a_message_sent_in_part(p: Process) -> None:
+    """The empty one behind it would have gone."""
+    one, two = p.socketpair(STREAM)
+    p.setsockopt(one, SO_SNDBUF, 0)
+    p.fcntl(one, F_SETFL, O_NONBLOCK)
+    data = p.put(b"x" * 5000)
+    iovecs = p.put(b"".join(number.to_bytes(8, "little") for number in (data, 5000, data, 0)))
+    headers = b""
+    for at in (iovecs, iovecs + 16):
+        headers += b"".join(number.to_bytes(8, "little") for number in (0, 0, at, 1, 0, 0, 0, 0))
+    entries = p.put(headers)
+    assert p.call("sendmmsg", one, entries, 2, 0) == 1
+    assert number_at(p, entries + 56) == p.ioctl(two, SIOCINQ) == 4480
