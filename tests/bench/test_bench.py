@@ -20,9 +20,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
 def test_native_roundtrip_fills_both_tables(tmp_path: Path) -> None:

@@ -17,23 +17,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from afunix.abi.constants import AF_UNIX, SIOCOUTQ, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
+from afunix.abi.errno import Errno, SyscallError
 from afunix.cli.main import main
+from afunix.conformance.core_machine import CoreTask
 from afunix.conformance.differ import Difference, Lockstep
-from afunix.conformance.differ_core import own_capabilities
 from afunix.conformance.differ_host import DifferHost
-from afunix.conformance.differ_programs import ORDER, THEMES, WRITERS, Author, program
+from afunix.conformance.differ_programs import ORDER, THEMES, Author, begin, program, write_step
+from afunix.conformance.differ_raw import BASE, Step
 from afunix.conformance.differ_run import Comparison, compare_programs
 from afunix.conformance.differ_show import main as show
 from afunix.conformance.differ_show import script
 from afunix.conformance.differ_shrink import shrink
-from afunix.conformance.differ_steps import OPERATIONS, Step
+from afunix.conformance.differ_steps import OPERATIONS
+from afunix.conformance.machine import ARENA_SIZE
 from afunix.core import stream
+from afunix.core.epoll import Epoll
+from afunix.core.kernel import Kernel
 from afunix.core.socket import Socket
 from afunix.syscalls import control
 
 SEEDS = (1, 2)
 STEPS = 100_000
 """Of each seed."""
+JOBS = 4
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def test_random_programs(seed: int | None) -> None:
     """100,000 steps of each of two seeds that are always the same; of another one when there is time to look at it."""
     if seed is None:
         seed = secrets.randbelow(1 << 31)
-    summary = compare_programs(STEPS, seed)
+    summary = compare_programs(STEPS, seed, jobs=JOBS)
     print(f"seed {seed}: {summary.steps} steps, not seen again: {summary.unsteady}, {summary.seconds:.1f} s")
     found = summary.finding
     assert found is None, f"seed {seed}, program {found.number}: {script(found.steps, found.reason)}"
@@ -79,7 +85,7 @@ class Programs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         prefix = b"~h%d.%d." % (os.getpid(), next(self.prefixes))
-        self.lockstep = Lockstep(self.host, prefix, privileges=own_capabilities(), careful=True)
+        self.lockstep = Lockstep(self.host, prefix, careful=True)
         self.author: Author | None = None
         self.failed = False
 
@@ -88,13 +94,10 @@ class Programs(RuleBasedStateMachine):
         drawn = Drawn(data)
         if self.author is None:
             self.author = Author(drawn)
-            theme = THEMES[drawn.choice(ORDER)]
-            self.author.kinds = theme.kinds
-            for writer in theme.begins:
-                WRITERS[writer](self.author)
-            self.theme = theme
+            self.theme = THEMES[drawn.choice(ORDER)]
+            begin(self.author, self.theme)
         self.author.chance = drawn
-        self.author.step(self.theme)
+        write_step(self.author, self.theme)
         steps, self.author.steps = self.author.steps, []
         try:
             for step in steps:
@@ -170,6 +173,12 @@ def test_programs_are_the_same_data_every_time() -> None:
     assert eval(repr(first)) == first
 
 
+def test_how_many_at_a_time_makes_no_difference_to_the_programs() -> None:
+    one, many = (compare_programs(1000, 4, jobs=jobs) for jobs in (1, 3))
+    assert (one.programs, one.steps) == (many.programs, many.steps)
+    assert one.steps >= 1000
+
+
 def broken_unread(sock: Socket) -> int:
     """What SIOCINQ would be if urgent bytes passed over were forgotten."""
     return sum(map(len, sock.queue))
@@ -198,6 +207,72 @@ def test_a_leak_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch
     found = comparison.run([PAIR, sent(0, 1, 1)])
     assert isinstance(found, Difference)
     assert "references" in found.reason
+
+
+def test_a_leak_of_a_file_that_nobody_has_any_more_is_found(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of what is no socket: here an epoll."""
+
+    def leaking(epoll: Epoll, wakeups: Any) -> None:
+        original(epoll, wakeups)
+        epoll.acquire()
+
+    original = Epoll.__init__
+    monkeypatch.setattr(Epoll, "__init__", leaking)
+    found = comparison.run([Step(0, "epoll_create", (), makes=(0,)), Step(0, "epoll_close", (0,))])
+    assert isinstance(found, Difference)
+    assert "references" in found.reason
+
+
+def test_a_file_closed_too_often_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Kernel.free
+
+    def twice(kernel: Kernel, message: Any) -> None:
+        files = message.files
+        original(kernel, message)
+        for file in files:
+            file.release()
+
+    monkeypatch.setattr(Kernel, "free", twice)
+    found = comparison.run([PAIR, sent(0, 1, 1), CLOSE, Step(0, "close", (1,))])
+    assert isinstance(found, Difference)
+    assert "released more often" in found.reason
+
+
+END_OF_MEMORY = BASE + ARENA_SIZE
+READ_AT_THE_END = READ._replace(spoil=(("arg", 1, END_OF_MEMORY - 4),))
+LENGTH_AT_THE_END = Step(0, "getsockopt", (0, 1, 3, 4), spoil=(("arg", 4, END_OF_MEMORY - 4),))
+
+
+def test_what_a_failed_receive_has_written_is_compared(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is gone before a later step can take it for something else."""
+    steps = [PAIR, sent(1, 100), READ_AT_THE_END, LENGTH_AT_THE_END]
+    assert comparison.run(steps) is None
+
+    def all_or_nothing(task: CoreTask, address: int, data: bytes) -> None:
+        if address + len(data) > END_OF_MEMORY:
+            raise SyscallError(Errno.EFAULT)
+        original(task, address, data)
+
+    original = CoreTask.write
+    monkeypatch.setattr(CoreTask, "write", all_or_nothing)
+    found = comparison.run(steps)
+    assert isinstance(found, Difference)
+    assert "memory" in found.reason
+    assert found.records[-1].step == READ_AT_THE_END
+
+
+def test_runs_have_users_of_their_own(comparison: Comparison) -> None:
+    """What others have in flight does not count for them, unless nobody may change who they are."""
+    host = comparison.host
+    if not host.privileged:
+        assert host.users == (os.getuid(),)
+        return
+    with DifferHost() as other:
+        assert set(other.users).isdisjoint(host.users)
+    status = Path(f"/proc/{host.pids[0]}/status").read_text(encoding="ascii")
+    assert f"Uid:\t{host.users[0]}\t{os.geteuid()}\t" in status
 
 
 def test_a_change_that_nobody_is_told_of_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,9 @@ def add_parser(commands: Any) -> None:
         metavar="P",
         help="how many processes a program may have, 1 to 4 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="how many programs to compare at a time (default: %(default)s)"
+    )
     parser.set_defaults(run=differ, parser=parser)
 
 
@@ -49,7 +52,9 @@ def differ(options: argparse.Namespace) -> int:
 
     seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr, flush=True)
-    summary = compare_programs(options.steps, seed, processes=options.processes, progress=_tell)
+    summary = compare_programs(
+        options.steps, seed, processes=options.processes, jobs=max(1, options.jobs), progress=_tell
+    )
     _tell(summary)
     for number, reason in summary.unsteady:
         print(f"program {number} showed a difference that was not there again: {reason}", file=sys.stderr)

@@ -21,6 +21,8 @@ from afunix.conformance.core_files import Args, ensure_room
 from afunix.core.errors import Unmodelled
 from afunix.core.process import Process
 from afunix.syscalls.call import Outcome, address_check, signed
+from afunix.syscalls.messages import read_timeout
+from afunix.syscalls.transfer import check_offset
 
 if TYPE_CHECKING:
     from afunix.conformance.core_machine import CoreTask
@@ -46,12 +48,16 @@ def after(task: CoreTask, name: str, args: Args) -> Outcome:
     return core_files.fcntl(task, args) if name == "fcntl" else 0
 
 
-def check_first(name: str, args: Args) -> None:
+def check_first(task: CoreTask, name: str, args: Args) -> None:
     """What a call looks at before its descriptor: EFAULT, EINVAL."""
     if name in ("sendto", "recvfrom"):
         address_check(args[1], min(args[2], MAX_RW_COUNT))
     elif name in FLAGS_AT and signed(args[FLAGS_AT[name]]) & MSG_CMSG_COMPAT:
         raise SyscallError(Errno.EINVAL)
+    if name == "recvmmsg":
+        read_timeout(task, args[4])
+    elif name in ("preadv2", "pwritev2"):
+        check_offset(args[3])
 
 
 FLAGS_AT: Final = {"sendmsg": 2, "recvmsg": 2, "sendmmsg": 3, "recvmmsg": 3}

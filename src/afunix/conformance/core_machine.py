@@ -127,11 +127,14 @@ class CoreTask:
         return self.arena[at : at + size] if size else b""
 
     def write(self, address: int, data: bytes) -> None:
-        """See `Task` and `Memory`."""
+        """See `Task` and `Memory`. What lies in front of the first bad byte is written, as by Linux (copy_to_user)."""
         if not data:
             return
-        at = self._at(address, len(data))
-        self.arena[at : at + len(data)] = data
+        at = address - BASE
+        fitting = data[: max(0, ARENA_SIZE - at)] if at >= 0 else b""
+        self.arena[at : at + len(fitting)] = fitting
+        if len(fitting) < len(data):
+            raise SyscallError(Errno.EFAULT)
 
     def read_vec(self, iovecs: Sequence[tuple[int, int]]) -> bytes:
         """See `Memory`."""
@@ -261,7 +264,7 @@ class CoreStarted:
         if (make := MAKING.get(name)) is not None and args[0] == AF_UNIX:
             return make(CoreCall(task, args))
         if (handler := HANDLERS.get(name)) is not None:
-            core_calls.check_first(name, args)
+            core_calls.check_first(task, name, args)
             file = task.process.descriptors.get(signed(args[0]))
             if isinstance(file, Socket):
                 if name in ("accept", "accept4"):

@@ -30,7 +30,9 @@ __all__ = ["epoll_create1", "epoll_ctl", "epoll_pwait", "ppoll"]
 
 def ppoll(task: CoreTask, args: Args) -> Outcome:
     """ppoll(2) without a signal mask."""
-    count = args[1]
+    count = args[1] & 0xFFFFFFFF
+    if count > task.process.nofile:
+        raise SyscallError(Errno.EINVAL)
     entries = list(POLLFD.iter_unpack(task.read(args[0], POLLFD.size * count)))
     timeout: float | None = None
     if args[2]:

@@ -10,37 +10,24 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from afunix.abi.constants import AF_UNIX, SCM_RIGHTS, SOCK_DGRAM, SOL_SOCKET
-from afunix.abi.errno import SyscallError
-from afunix.abi.message import MSG_CONTROLLEN_OFFSET, iter_control
-from afunix.abi.structs import INT, SIZE
+from afunix.abi.constants import AF_UNIX, SOCK_DGRAM
+from afunix.conformance.differ_compare import Record, comparable, compare, made_by, not_compared
 from afunix.conformance.differ_core import DifferCore
 from afunix.conformance.differ_host import PROCESSES, DifferHost, Found
-from afunix.conformance.differ_steps import Call, Raw, Resolved, Step, encode_step
+from afunix.conformance.differ_raw import Call, Raw, Resolved, Step
+from afunix.conformance.differ_steps import encode_step
 from afunix.conformance.machine import Hang
+from afunix.core.epoll import Epoll
 from afunix.core.errors import Unmodelled
 from afunix.core.socket import Socket
 
-__all__ = ["Difference", "Lockstep", "Record", "compare"]
+__all__ = ["Difference", "Lockstep"]
 
 AUTOMATIC_LENGTH: Final = 8
 AUTOMATIC: Final = re.compile(rb"\x01\0\0[0-9a-f]{1,5}")
 """A name that autobind chose, or what there was room for."""
-
-
-@dataclass(slots=True)
-class Record:
-    """One step as it went."""
-
-    step: Step
-    raw: Raw
-    descriptors: tuple[int, ...]
-    core: Found | None = None
-    host: Found | None = None
-    collected: bool = False
 
 
 class Difference(Exception):  # noqa: N818 (it is what was found)
@@ -55,16 +42,17 @@ class Difference(Exception):  # noqa: N818 (it is what was found)
 class Lockstep:
     """One program on both sides.
 
-    prefix: of abstract names. privileges: the capabilities of this process. careful: look at the core's invariants
-    after each step and not only at the end, and have somebody wait for every change.
+    prefix: of abstract names. careful: look at the core's invariants after each step and not only at the end, and
+    have somebody wait for every change.
     """
 
-    def __init__(self, host: DifferHost, prefix: bytes, *, privileges: int, careful: bool) -> None:
+    def __init__(self, host: DifferHost, prefix: bytes, *, careful: bool) -> None:
         self.host = host
         self.careful = careful
-        self.core = DifferCore(host.pids[0], watched=careful, capabilities=privileges, limits=host.limits)
+        self.core = DifferCore(host, watched=careful)
         self.prefix = prefix
         self.fds: list[dict[int, int]] = [{}]
+        self.epolls: list[dict[int, int]] = [{}]
         self.records: list[Record] = []
         self._pending: list[Record] = []
         self._turn = 0
@@ -91,8 +79,11 @@ class Lockstep:
             if number != self._turn:
                 self.flush()
                 self._turn = number
-            resolved = Resolved(self.fds[number], self.host.pids, self.prefix)
-            self._on_core(number, Record(step, encode_step(step, resolved), ()))
+            resolved = Resolved(self.fds[number], self.host.pids, self.prefix, self.host.users, self.epolls[number])
+            record = Record(step, encode_step(step, resolved), ())
+            self._on_core(number, record)
+            if writes := not_compared(record):
+                self._on_core(number, Record(Step(step.process, "clean", ()), Raw(writes, 0, [], []), ()))
 
     def _on_core(self, number: int, record: Record) -> None:
         self.records.append(record)
@@ -141,12 +132,16 @@ class Lockstep:
         files = self.core.task(number).process.descriptors.files
         made = made_by(record)
         if made:
-            made = [fd for fd in made if isinstance(files.get(fd), Socket)]
+            kind, known = (Epoll, self.epolls[number]) if record.step.operation == "epoll_create" else (Socket, fds)
+            made = [fd for fd in made if isinstance(files.get(fd), kind)]
             for handle, fd in zip(record.step.makes, made, strict=False):
-                fds[handle] = fd
+                known[handle] = fd
         if len(files) - 3 < len(fds) or not made:
             for handle in [handle for handle, fd in fds.items() if fd not in files]:
                 del fds[handle]
+            epolls = self.epolls[number]
+            for handle in [handle for handle, fd in epolls.items() if not isinstance(files.get(fd), Epoll)]:
+                del epolls[handle]
 
     def _fork(self, name: int) -> None:
         self.flush()
@@ -155,6 +150,7 @@ class Lockstep:
         self.core.fork(self.host.fork())
         self._processes[name] = len(self.fds)
         self.fds.append(dict(self.fds[0]))
+        self.epolls.append(dict(self.epolls[0]))
 
     def _exit(self, name: int, number: int) -> None:
         if not number:
@@ -186,17 +182,11 @@ class Lockstep:
                 raise Difference(reason, self.records[: at + 1])
 
     def _judge(self, record: Record) -> str:
-        """What is different besides names that autobind chose."""
+        """What is different besides names that autobind chose, and what is not compared."""
         assert record.core is not None
         assert record.host is not None
-        core, host = self._named(record.core, 0), self._named(record.host, 1)
-        if record.step.operation == "socketpair" and core[0][0] < 0:
-            # Linux has written the numbers of the descriptors by then that there would have been.
-            core, host = (core[0], [], *core[2:]), (host[0], [], *host[2:])
-        elif record.step.operation == "recvmsg" and core[0][0] < 0:
-            # Control messages of a receive that fails are in memory, but their length is not told.
-            core, host = ((found[0], [found[1][0], *found[1][3:]], *found[2:]) for found in (core, host))
-        return compare(core, host)
+        core, host = (comparable(record, found) for found in (record.core, record.host))
+        return compare(self._named(core, 0), self._named(host, 1))
 
     def _named(self, found: Found, side: int) -> Found:
         """With automatic names replaced by their order of appearance."""
@@ -227,48 +217,3 @@ class Lockstep:
             self.core.finish()
         except AssertionError as error:
             raise Difference(f"the core breaks a rule at the end: {error}", self.records) from error
-
-
-def made_by(record: Record) -> list[int]:
-    """The descriptors that a step made."""
-    assert record.core is not None
-    values, windows, _, _ = record.core
-    operation = record.step.operation
-    value = values[record.raw.main] if values else -1
-    if value < 0 or not record.step.makes:
-        return []
-    if operation in ("socket", "accept", "dup"):
-        return [value]
-    if operation == "socketpair":
-        pair = windows[0]
-        assert isinstance(pair, bytes)
-        return [fd for (fd,) in INT.iter_unpack(pair)]
-    return received_by(windows)
-
-
-def received_by(windows: Sequence[bytes | int]) -> list[int]:
-    """The descriptors in the control messages of a recvmsg."""
-    header, _, control, _ = windows
-    if not isinstance(header, bytes) or not isinstance(control, bytes):
-        return []
-    (length,) = SIZE.unpack_from(header, MSG_CONTROLLEN_OFFSET)
-    made: list[int] = []
-    try:
-        for level, kind, data in iter_control(control[: min(length, len(control))]):
-            if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
-                made += [fd for (fd,) in INT.iter_unpack(data[: len(data) & ~3])]
-    except SyscallError:
-        pass  # the program had spoilt its own header
-    return made
-
-
-PARTS: Final = ("value", "memory", "signals", "state of the descriptors")
-
-
-def compare(core: Found, host: Found) -> str:
-    """Which parts of what a step came to are different, and how as far as it is short; empty if none is."""
-    different = []
-    for part, ours, theirs in zip(PARTS, core, host, strict=True):
-        if ours != theirs:
-            different.append(part if part == "memory" else f"{part} (host {theirs}, core {ours})")
-    return ", ".join(different)

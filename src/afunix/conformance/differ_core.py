@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import zlib
 from collections.abc import Sequence
 from typing import Final
@@ -13,30 +12,25 @@ from afunix.abi.constants import EPOLLIN, EPOLLOUT, EPOLLPRI, SIOCATMARK, SIOCIN
 from afunix.abi.errno import SyscallError
 from afunix.abi.structs import INT
 from afunix.conformance import core_files
-from afunix.conformance.core_machine import CoreMachine, CoreStarted, CoreTask
-from afunix.conformance.differ_host import Found
+from afunix.conformance.core_machine import EPOCH, CoreMachine, CoreStarted, CoreTask
+from afunix.conformance.differ_host import DIRECTORY_MODE, DifferHost, Found
 from afunix.conformance.differ_invariants import Lifetimes, check_ownership
-from afunix.conformance.differ_steps import BUFFER, PATTERN, PATTERN_AT, Raw
+from afunix.conformance.differ_raw import BUFFER, PATTERN, PATTERN_AT, Raw
 from afunix.conformance.differ_worker import DIGEST_FROM, LIMIT, TAIL
-from afunix.conformance.machine import Hang
-from afunix.core.kernel import Kernel, Limits
-from afunix.core.process import ProcessTable
+from afunix.conformance.machine import ARENA_SIZE, Hang
+from afunix.core.filesystem import Filesystem
+from afunix.core.kernel import Kernel
+from afunix.core.process import RLIMIT_NOFILE, ProcessTable
 from afunix.core.readiness import mask
 from afunix.core.socket import Socket
 from afunix.syscalls import control
 
-__all__ = ["DifferCore", "own_capabilities"]
+__all__ = ["DifferCore"]
 
 FILLED: Final = b"\xa5" * (1 << 20)
 POLLED: Final = 0x7FFF
 FIRST_PIECE: Final = BUFFER + TAIL
 PID_MAX: Final = 1 << 22
-
-
-def own_capabilities() -> int:
-    """What this process may do, and so what the first process of a program may."""
-    with open("/proc/self/status", encoding="ascii") as status:
-        return int(re.findall(r"CapEff:\s*([0-9a-f]+)", status.read())[0], 16)
 
 
 class Numbered(ProcessTable):
@@ -88,31 +82,42 @@ class Inquiry:
 
 
 class DifferCore(CoreMachine):
-    """One program's machine. watched: whether somebody waits at every socket, to see that it is told of changes."""
+    """One program's machine, with what its processes are and may do on the host.
 
-    def __init__(self, pid: int, *, watched: bool, capabilities: int, limits: Limits) -> None:
+    watched: whether somebody waits at every socket, to see that it is told of changes.
+    """
+
+    def __init__(self, host: DifferHost, *, watched: bool) -> None:
         super().__init__()
-        self.kernel = self.collecting = CollectingKernel(random.Random(1), limits)
+        self.kernel = self.collecting = CollectingKernel(random.Random(1), host.limits)
         self.lifetimes = Lifetimes(self.kernel)
         self.watched = watched
         self.masks: dict[Socket, int] = {}
         self.noted: set[Socket] = set()
         self.told_readable: set[Socket] = set()
         self.told_writable: set[Socket] = set()
-        table = Numbered(self.filesystem, lambda: 0.0, pid_max=PID_MAX)
-        table.next = pid
+        self.filesystem = Filesystem(
+            mode=DIRECTORY_MODE,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            protected_symlinks=host.protects_symlinks,
+            protected_hardlinks=host.protects_hardlinks,
+        )
+        table = Numbered(self.filesystem, lambda: EPOCH, pid_max=PID_MAX)
+        table.next = host.pids[0]
         self.table = self.numbered = table
         root = self.filesystem.root
-        root.uid, root.gid = os.geteuid(), os.getegid()
         process = table.spawn(
             cwd=root,
             root=root,
-            uid=os.getuid(),
+            uid=os.geteuid(),
             gid=os.getgid(),
             groups=tuple(os.getgroups()),
-            capabilities=capabilities,
+            capabilities=host.capabilities,
             nofile=LIMIT,
         )
+        process.setresuid(host.users[0], -1, -1)
+        process.limits[RLIMIT_NOFILE] = (LIMIT, LIMIT)
         for _ in range(3):
             process.descriptors.install(core_files.NullFile())
         self.processes: list[CoreTask | None] = [CoreTask(self, process)]
@@ -130,7 +135,7 @@ class DifferCore(CoreMachine):
         self.numbered.next = pid
         parent = self.task(0)
         child = parent.fork()
-        for at, size in ((0, FIRST_PIECE), (PATTERN_AT, len(PATTERN))):
+        for at, size in ((0, FIRST_PIECE), (PATTERN_AT, len(PATTERN)), (ARENA_SIZE - TAIL, TAIL)):
             child.arena[at : at + size] = parent.arena[at : at + size]
         self.processes.append(child)
 

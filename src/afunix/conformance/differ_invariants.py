@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from afunix.abi.constants import SOCK_DGRAM
+from afunix.core.epoll import Epoll
 from afunix.core.file import File
 from afunix.core.kernel import Kernel
 from afunix.core.process import Process
@@ -55,11 +56,15 @@ def _check_connected(sock: Socket) -> None:
 
 
 class Lifetimes:
-    """How many sockets of a kernel are alive, and that none is closed twice."""
+    """How many sockets of a kernel are alive, and that none is closed twice.
+
+    files: those that were reachable when `check_ownership` looked last.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.closed: set[int] = set()
+        self.files: set[File] = set()
         kernel.on_close = self._on_close
 
     def _on_close(self, sock: Socket) -> None:
@@ -78,6 +83,8 @@ class Lifetimes:
         """
         Socket(self.kernel, SOCK_DGRAM, None).close()
         assert not self.alive, f"{self.alive} sockets are left over"
+        for file in self.files:
+            assert not file.references, f"{file} has {file.references} references though all is closed"
         assert not self.kernel.names.abstract
         assert not self.kernel.names.inodes
         assert not self.kernel.inflight
@@ -88,7 +95,8 @@ def check_ownership(lifetimes: Lifetimes, processes: Iterable[Process]) -> None:
     """Sockets alive are exactly those reachable, and every file has as many references as there are to it.
 
     Reachable is what a descriptor refers to, what a message of a reachable socket holds, and what waits to be
-    accepted; and, until the next socket is closed, what only keeps itself alive in flight.
+    accepted; and, until the next socket is closed, what only keeps itself alive in flight. Files that no longer are
+    have been closed, and no epoll watches one of them.
     """
     held: Counter[File] = Counter()
     for process in processes:
@@ -114,4 +122,9 @@ def check_ownership(lifetimes: Lifetimes, processes: Iterable[Process]) -> None:
         assert sock.references == held[sock], f"{sock} has {sock.references} references, {held[sock]} are there"
     for file, count in held.items():
         assert file.references == count, f"{file} has {file.references} references, {count} are there"
+        if isinstance(file, Epoll):
+            assert all(item.file.references for item in file.items.values()), f"{file} watches what is closed"
+    for file in lifetimes.files.difference(held):
+        assert not file.references, f"{file} has {file.references} references, none is there"
+    lifetimes.files = set(held)
     check_invariants(list(reached))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
 from afunix.conformance.differ import Difference, Lockstep
-from afunix.conformance.differ_core import own_capabilities
 from afunix.conformance.differ_host import PROCESSES, DifferHost
 from afunix.conformance.differ_programs import program
 from afunix.conformance.differ_shrink import shrink
@@ -23,9 +23,11 @@ CAREFUL: Final = 8
 SECOND_THOUGHTS: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds before a program that showed a difference is run again, each time it is.
 
-What others do for a while counts on the host too: the descriptors that a user has in flight (ETOOMANYREFS), say.
+What others do for a while counts on the host too: the descriptors that an unprivileged user's other programs have in
+flight (ETOOMANYREFS), say.
 """
-CAP_SETUID: Final = 7
+TELL_EVERY: Final = 10
+"""Seconds."""
 
 
 class Comparison:
@@ -33,19 +35,13 @@ class Comparison:
 
     def __init__(self, host: DifferHost) -> None:
         self.host = host
-        self.privileges = own_capabilities()
         self._prefixes = count()
-
-    @property
-    def privileged(self) -> bool:
-        """Whether processes can change who they are."""
-        return bool(self.privileges >> CAP_SETUID & 1)
 
     def run(self, steps: Sequence[Step], *, careful: bool = True) -> Difference | None:
         """What a program shows. careful: see `Lockstep`."""
-        prefix = b"~%d.%d." % (os.getpid(), next(self._prefixes))
+        prefix = b"~%d.%d." % (self.host.pids[0], next(self._prefixes))
         try:
-            lockstep = Lockstep(self.host, prefix, privileges=self.privileges, careful=careful)
+            lockstep = Lockstep(self.host, prefix, careful=careful)
             lockstep.run(steps)
             self.host.reset()
         except Difference as difference:
@@ -88,45 +84,92 @@ class Summary:
     finding: Finding | None = None
 
 
+class Run:
+    """Programs of a seed, one after the other, until so many steps are made or one shows a difference.
+
+    Threads compare them, each with processes of its own on the host, so that one goes on while another waits for those.
+    """
+
+    def __init__(self, steps: int, seed: int, processes: int, progress: Callable[[Summary], None] | None) -> None:
+        self.steps = steps
+        self.seed = seed
+        self.processes = processes
+        self.progress = progress
+        self.summary = Summary()
+        self.lock = threading.Lock()
+        self.started = self.told = time.monotonic()
+        self.numbers = count()
+        self.planned = 0
+        self.stopped = False
+
+    def work(self) -> None:
+        """What each thread does."""
+        try:
+            with DifferHost() as host:
+                comparison = Comparison(host)
+                while (following := self.following(host.privileged)) is not None:
+                    self.compare(comparison, *following)
+        finally:
+            self.stopped = True
+
+    def following(self, privileged: bool) -> tuple[int, list[Step]] | None:
+        """The next program and its number; None if it is enough."""
+        with self.lock:
+            if self.stopped or self.planned >= self.steps:
+                return None
+            number = next(self.numbers)
+            written = program(self.seed, number, privileged=privileged, processes=self.processes)
+            self.planned += len(written)
+            return number, written
+
+    def compare(self, comparison: Comparison, number: int, written: list[Step]) -> None:
+        """One program. A difference counts if the program shows it again, and again."""
+        difference = comparison.run(written, careful=number % CAREFUL == 0)
+        if difference is not None and (confirmed := self.confirm(comparison, written)) is not None:
+            self.stopped = True
+            smallest = comparison.smallest(written, confirmed)
+            with self.lock:
+                self.summary.finding = Finding(number, confirmed.reason, smallest)
+            return
+        with self.lock:
+            summary = self.summary
+            if difference is not None:
+                summary.unsteady.append((number, difference.reason))
+            summary.programs += 1
+            summary.steps += len(written)
+            now = time.monotonic()
+            summary.seconds = now - self.started
+            if self.progress is not None and now - self.told > TELL_EVERY:
+                self.told = now
+                self.progress(summary)
+
+    @staticmethod
+    def confirm(comparison: Comparison, written: list[Step]) -> Difference | None:
+        """The difference as it is after several second thoughts; None if it is not there each time."""
+        confirmed: Difference | None = None
+        for pause in SECOND_THOUGHTS:
+            time.sleep(pause)
+            confirmed = comparison.run(written)
+            if confirmed is None:
+                break
+        return confirmed
+
+
 def compare_programs(
     steps: int,
     seed: int,
     *,
     processes: int = PROCESSES,
+    jobs: int = 1,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
-    """Run programs of a seed until so many steps are made or one shows a difference.
-
-    A difference counts if the program shows it again, and again.
-    """
-    summary = Summary()
-    start = told = time.monotonic()
-    with DifferHost() as host:
-        comparison = Comparison(host)
-        for number in count():
-            if summary.steps >= steps:
-                break
-            written = program(seed, number, privileged=comparison.privileged, processes=processes)
-            careful = number % CAREFUL == 0
-            difference = comparison.run(written, careful=careful)
-            if difference is not None:
-                confirmed: Difference | None = difference
-                for pause in SECOND_THOUGHTS:
-                    time.sleep(pause)
-                    confirmed = comparison.run(written)
-                    if confirmed is None:
-                        break
-                if confirmed is not None:
-                    smallest = comparison.smallest(written, confirmed)
-                    summary.finding = Finding(number, confirmed.reason, smallest)
-                    break
-                summary.unsteady.append((number, difference.reason))
-            summary.programs += 1
-            summary.steps += len(written)
-            now = time.monotonic()
-            summary.seconds = now - start
-            if progress is not None and now - told > 10:
-                told = now
-                progress(summary)
-    summary.seconds = time.monotonic() - start
-    return summary
+    """Run programs of a seed until so many steps are made or one shows a difference, some at a time (see `Run`)."""
+    run = Run(steps, seed, processes, progress)
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            for worker in [threads.submit(run.work) for _ in range(jobs)]:
+                worker.result()
+        finally:
+            run.stopped = True
+    run.summary.seconds = time.monotonic() - run.started
+    return run.summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from afunix.abi.errno import Errno
-from afunix.conformance.differ import Record
+from afunix.conformance.differ_compare import Record
 from afunix.conformance.differ_host import DifferHost, Found
 from afunix.conformance.differ_run import Comparison
 from afunix.conformance.differ_steps import Step

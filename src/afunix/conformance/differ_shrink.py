@@ -83,7 +83,7 @@ def _plainer(value: object) -> Iterator[object]:
                 yield "none", None
                 yield "abstract", b"1"
             return
-        if named and value[0] != "rights":  # another control message: only its length can be plainer
+        if named and value[0] not in ("rights", "copies"):  # another control message: only its length can be plainer
             if value[2]:
                 yield (*value[:2], 0)
             return

@@ -1,121 +1,46 @@
-"""The steps of random programs: what a step is, and what raw calls it comes to in a process's memory.
-
-A step is plain data that `repr` writes as Python. It names descriptors by *handles*, numbers that the program gives
-them when they are made, so that a program keeps its meaning when steps are left out. Its raw form says what is written
-to memory, which calls are made, and which memory is looked at after them. That form is the same for both sides: their
-memory lies at the same address, and their descriptors and processes have the same numbers.
-"""
+"""The steps of random programs that are about sockets: the raw form of each, and the table of all operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from afunix.abi import arch
 from afunix.abi.constants import AF_UNIX, MSG_DONTWAIT, SCM_CREDENTIALS, SCM_RIGHTS, SOCK_NONBLOCK, SOL_SOCKET
 from afunix.abi.message import CMSGHDR, IOVEC, MMSGHDR_SIZE, MSGHDR, cmsg_len
-from afunix.abi.sockaddr import encode
-from afunix.abi.structs import INT, POLLFD, UCRED
+from afunix.abi.structs import INT, POLLFD, TIMESPEC, UCRED
+from afunix.conformance.differ_file_steps import FILE_OPERATIONS
+from afunix.conformance.differ_raw import (
+    BASE,
+    BUFFER,
+    CONTROL,
+    END,
+    END_ROOM,
+    FILLING,
+    HEADER,
+    IOVECS,
+    LENGTH,
+    NAME,
+    NOBODY,
+    NUMBERS,
+    PATTERN_AT,
+    TIMEOUT,
+    VALUE,
+    VALUE_ROOM,
+    Name,
+    Raw,
+    Resolved,
+    Step,
+    name_calls,
+    plain,
+    with_names,
+)
 
-__all__ = [
-    "BASE", "BUFFER", "BUFFER_SIZE", "CONTROL", "HEADER", "OPERATIONS", "PATTERN", "PATTERN_AT", "VALUE", "Raw",
-    "Resolved", "Spoil", "Step", "encode_step",
-]  # fmt: skip
+__all__ = ["CONTROL_STEP", "NO_TIMEOUT", "OPERATIONS", "Step", "encode_step"]
 
-BASE: Final = 0x10000000
-"""Where the memory of every process lies, on both sides."""
-
-HEADER: Final = 0x000
-"""msghdr or mmsghdrs."""
-IOVECS: Final = 0x100
-NAME: Final = 0x200
-"""An address, up to 0xe0 bytes."""
-LENGTH: Final = 0x2F0
-"""A socklen_t."""
-VALUE: Final = 0x300
-"""An option's value, descriptors of a pair, what an ioctl writes, pollfds."""
-SECOND_NAME: Final = 0x400
-SECOND_LENGTH: Final = 0x4F0
-THIRD_NAME: Final = 0x500
-THIRD_LENGTH: Final = 0x5F0
-CONTROL: Final = 0x1000
-BUFFER: Final = 0x2000
-BUFFER_SIZE: Final = 0x100000
-PATTERN_AT: Final = 0x200000
-PATTERN: Final = bytes(33 + (at * 7 + at // 94 * 3 + at // 8836) % 94 for at in range(320_000))
-"""What is sent is always some part of this."""
-
-NOBODY: Final = 0x7FFFFFFE
-"""The number of no process."""
-FILLING: Final = 8
-"""Bytes behind a buffer that are looked at too."""
-NAME_ROOM: Final = 0xE0
-NUMBERS: Final = arch.current().numbers
-
-Spoil = tuple[str, int, int]
-"""("arg", n, value): the main call's argument n; ("mem", offset, value): eight bytes of memory."""
-
-
-class Step(NamedTuple):
-    """One step of a program: an operation of one process.
-
-    args: as the operation's function in this module takes them. makes: handles for the descriptors that it makes.
-    spoil: what is made wrong with the call at last.
-    """
-
-    process: int
-    operation: str
-    args: tuple[object, ...]
-    makes: tuple[int, ...] = ()
-    spoil: tuple[Spoil, ...] = ()
-
-
-Name = tuple[str, object]
-"""("abstract", tail), ("path", name), ("auto", None), ("raw", all bytes of the address), ("none", None)."""
-
-Call = tuple[str, tuple[int, ...]]
-Window = tuple[int, int]
-
-
-class Raw(NamedTuple):
-    """The raw form: bytes by offset; bytes of the buffer to be filled; calls; offset and size of what to compare.
-
-    main: which of the calls the step is about; the others set its stage, or look at what it did.
-    """
-
-    writes: list[tuple[int, bytes]]
-    fill: int
-    calls: list[Call]
-    windows: list[Window]
-    main: int = 0
-
-
-class Resolved(NamedTuple):
-    """What a step's names mean at the moment. fds: by handle. pids: of all processes. prefix: of abstract names."""
-
-    fds: Mapping[int, int]
-    pids: Sequence[int]
-    prefix: bytes
-
-    def fd(self, handle: int) -> int:
-        """The descriptor; of a handle that was not made, another one; and numbers below 0 are descriptors as such."""
-        if handle < 0:
-            return -handle - 2
-        if (fd := self.fds.get(handle)) is not None:
-            return fd
-        return list(self.fds.values())[handle % len(self.fds)] if self.fds else -1
-
-    def address(self, name: Name) -> bytes:
-        """The bytes of a sockaddr."""
-        form, value = name
-        if form == "none":
-            return b""
-        if form == "auto":
-            return encode(b"")
-        assert isinstance(value, bytes)
-        if form == "raw":
-            return value
-        return encode(b"\0" + self.prefix + value if form == "abstract" else value)
+NO_TIMEOUT: Final = -2
+"""Seconds of a recvmmsg without a time-out."""
+CONTROL_STEP: Final = 0x80
+"""From the control messages of one message of a recvmmsg to those of the next."""
 
 
 def encode_step(step: Step, resolved: Resolved) -> Raw:
@@ -128,28 +53,8 @@ def encode_step(step: Step, resolved: Resolved) -> Raw:
             name, args = raw.calls[raw.main]
             if at < len(args):
                 raw.calls[raw.main] = name, (*args[:at], value, *args[at + 1 :])
-    return raw
-
-
-def plain(name: str, *args: int) -> Raw:
-    """A call that says all with its value."""
-    return Raw([], 0, [(name, args)], [])
-
-
-def name_calls(call: str, fd: int, at: int = SECOND_NAME) -> tuple[list[tuple[int, bytes]], Call, list[Window]]:
-    """Ask for a socket's name, into a place of its own."""
-    length = at + NAME_ROOM + 16
-    writes = [(at, bytes(NAME_ROOM)), (length, INT.pack(NAME_ROOM))]
-    return writes, (call, (fd, BASE + at, BASE + length)), [(at, NAME_ROOM + 20)]
-
-
-def with_names(raw: Raw, fd: int, *calls: str) -> Raw:
-    """Look at the names after the call itself."""
-    for call, at in zip(calls, (SECOND_NAME, THIRD_NAME), strict=False):
-        writes, extra, windows = name_calls(call, fd, at)
-        raw.writes.extend(writes)
-        raw.calls.append(extra)
-        raw.windows.extend(windows)
+    if step.spoil:
+        raw.windows.append((END, END_ROOM))
     return raw
 
 
@@ -248,9 +153,15 @@ def writev(at: Resolved, handle: int, start: int, sizes: tuple[int, ...]) -> Raw
     return Raw([(IOVECS, iovecs)], 0, [("writev", (at.fd(handle), BASE + IOVECS, len(sizes)))], [])
 
 
+def pwritev2(at: Resolved, handle: int, start: int, sizes: tuple[int, ...], offset: int, flags: int) -> Raw:
+    """pwritev2(2)."""
+    args = (at.fd(handle), BASE + IOVECS, len(sizes), offset, 0, flags)
+    return Raw([(IOVECS, pattern_iovecs(start, sizes))], 0, [("pwritev2", args)], [])
+
+
 ControlItem = tuple[str, tuple[int, ...], int]
-"""("rights", handles, change) or ("creds", (process, uid, gid), change) or ("other", (level, type, bytes), change):
-the change is added to cmsg_len."""
+"""("rights", handles, change), ("copies", (number,), change), which is descriptor 0 so many times, ("creds", (process,
+uid, gid), change) or ("other", (level, type, bytes), change): the change is added to cmsg_len."""
 
 
 def control_chain(at: Resolved, items: Sequence[ControlItem]) -> bytes:
@@ -260,9 +171,12 @@ def control_chain(at: Resolved, items: Sequence[ControlItem]) -> bytes:
         if form == "rights":
             level, kind, data = SOL_SOCKET, SCM_RIGHTS, b"".join([INT.pack(at.fd(handle)) for handle in values])
         elif form == "creds":
-            process, uid, gid = values
+            process, *ids = values
             pid = at.pids[process] if 0 <= process < len(at.pids) else NOBODY
+            uid, gid = (at.user(number) & 0xFFFFFFFF for number in ids)
             level, kind, data = SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(pid, uid, gid)
+        elif form == "copies":
+            level, kind, data = SOL_SOCKET, SCM_RIGHTS, bytes(INT.size * sum(values))
         else:
             level, kind, size = values
             data = bytes(size)
@@ -297,15 +211,32 @@ def sendmsg(
     return Raw(writes, 0, [("sendmsg", (at.fd(handle), BASE + HEADER, flags))], [])
 
 
-def sendmmsg(at: Resolved, handle: int, start: int, sizes: tuple[int, ...], flags: int) -> Raw:
-    """sendmmsg(2) of plain messages."""
+def sendmmsg(
+    at: Resolved,
+    handle: int,
+    start: int,
+    sizes: tuple[int, ...],
+    flags: int,
+    name: Name = ("none", None),
+    control: tuple[ControlItem, ...] = (),
+) -> Raw:
+    """sendmmsg(2) of messages that have the same name and control messages."""
+    address, chain = at.address(name), control_chain(at, control)
     headers = b"".join(
         [
-            MSGHDR.pack(0, 0, BASE + IOVECS + IOVEC.size * number, 1, 0, 0, 0).ljust(MMSGHDR_SIZE, b"\0")
+            MSGHDR.pack(
+                BASE + NAME if address else 0,
+                len(address),
+                BASE + IOVECS + IOVEC.size * number,
+                1,
+                BASE + CONTROL if chain else 0,
+                len(chain),
+                0,
+            ).ljust(MMSGHDR_SIZE, b"\0")
             for number in range(len(sizes))
         ]
     )
-    writes = [(HEADER, headers), (IOVECS, pattern_iovecs(start, sizes))]
+    writes = [(HEADER, headers), (IOVECS, pattern_iovecs(start, sizes)), (NAME, address), (CONTROL, chain)]
     args = (at.fd(handle), BASE + HEADER, len(sizes), flags)
     return Raw(writes, 0, [("sendmmsg", args)], [(HEADER, len(headers))])
 
@@ -343,6 +274,13 @@ def readv(at: Resolved, handle: int, sizes: tuple[int, ...]) -> Raw:
     return Raw([(IOVECS, iovecs)], total, [("readv", args)], [(BUFFER, total)])
 
 
+def preadv2(at: Resolved, handle: int, sizes: tuple[int, ...], offset: int, flags: int) -> Raw:
+    """preadv2(2)."""
+    iovecs, total = buffer_iovecs(sizes)
+    args = (at.fd(handle), BASE + IOVECS, len(sizes), offset, 0, flags)
+    return Raw([(IOVECS, iovecs)], total, [("preadv2", args)], [(BUFFER, total)])
+
+
 def recvmsg(at: Resolved, handle: int, sizes: tuple[int, ...], flags: int, control: int, name: int) -> Raw:
     """recvmsg(2). control, name: room for them; -1: no pointer."""
     iovecs, total = buffer_iovecs(sizes)
@@ -360,18 +298,45 @@ def recvmsg(at: Resolved, handle: int, sizes: tuple[int, ...], flags: int, contr
     return Raw(writes, total, [("recvmsg", (at.fd(handle), BASE + HEADER, flags))], windows)
 
 
-def recvmmsg(at: Resolved, handle: int, sizes: tuple[int, ...], flags: int) -> Raw:
-    """recvmmsg(2) of plain messages, which does not wait."""
+def recvmmsg(
+    at: Resolved,
+    handle: int,
+    sizes: tuple[int, ...],
+    flags: int,
+    control: int = -1,
+    seconds: int = NO_TIMEOUT,
+    nanoseconds: int = 0,
+) -> Raw:
+    """recvmmsg(2), which does not wait. control: room for control messages in each; -1: no pointer.
+
+    seconds, nanoseconds: of the time-out.
+    """
     iovecs, total = buffer_iovecs(sizes)
     headers = b"".join(
         [
-            MSGHDR.pack(0, 0, BASE + IOVECS + IOVEC.size * number, 1, 0, 0, 0).ljust(MMSGHDR_SIZE, b"\0")
+            MSGHDR.pack(
+                0,
+                0,
+                BASE + IOVECS + IOVEC.size * number,
+                1,
+                BASE + CONTROL + CONTROL_STEP * number if control >= 0 else 0,
+                max(control, 0),
+                0,
+            ).ljust(MMSGHDR_SIZE, b"\0")
             for number in range(len(sizes))
         ]
     )
-    args = (at.fd(handle), BASE + HEADER, len(sizes), flags | MSG_DONTWAIT, 0)
-    windows = [(HEADER, len(headers)), (BUFFER, total)]
-    return Raw([(HEADER, headers), (IOVECS, iovecs)], total, [("recvmmsg", args)], windows)
+    timeout = 0 if seconds == NO_TIMEOUT else BASE + TIMEOUT
+    args = (at.fd(handle), BASE + HEADER, len(sizes), flags | MSG_DONTWAIT, timeout)
+    room = CONTROL_STEP * len(sizes)
+    writes = [
+        (HEADER, headers),
+        (IOVECS, iovecs),
+        (CONTROL, b"\xa5" * room),
+        (TIMEOUT, TIMESPEC.pack(seconds, nanoseconds)),
+    ]
+    windows = [(HEADER, len(headers)), (BUFFER, total), (CONTROL, room), (TIMEOUT, TIMESPEC.size)]
+    return Raw(writes, total, [("recvmmsg", args)], windows)
 
 
 # The rest.
@@ -385,14 +350,17 @@ def shutdown(at: Resolved, handle: int, how: int) -> Raw:
 def setsockopt(at: Resolved, handle: int, level: int, name: int, value: bytes, length: int) -> Raw:
     """setsockopt(2)."""
     args = (at.fd(handle), level, name, BASE + VALUE, length)
-    return Raw([(VALUE, value)], 0, [("setsockopt", args)], [])
+    return Raw([(VALUE, value.ljust(VALUE_ROOM, b"\0"))], 0, [("setsockopt", args)], [])
 
 
 def getsockopt(at: Resolved, handle: int, level: int, name: int, room: int) -> Raw:
     """getsockopt(2)."""
     args = (at.fd(handle), level, name, BASE + VALUE, BASE + LENGTH)
     return Raw(
-        [(LENGTH, INT.pack(room)), (VALUE, b"\xa5" * 0x80)], 0, [("getsockopt", args)], [(LENGTH, 4), (VALUE, 0x80)]
+        [(LENGTH, INT.pack(room)), (VALUE, b"\xa5" * VALUE_ROOM)],
+        0,
+        [("getsockopt", args)],
+        [(LENGTH, 4), (VALUE, VALUE_ROOM)],
     )
 
 
@@ -408,39 +376,14 @@ def poll(at: Resolved, handles: tuple[int, ...], events: int) -> Raw:
     return Raw([(VALUE, entries), (LENGTH - 16, bytes(16))], 0, [("ppoll", args)], [(VALUE, len(entries))])
 
 
-def close(at: Resolved, handle: int) -> Raw:
-    """close(2)."""
-    return plain("close", at.fd(handle))
-
-
-def dup(at: Resolved, handle: int) -> Raw:
-    """dup(2)."""
-    return plain("dup", at.fd(handle))
-
-
-def dup3(at: Resolved, handle: int, over: int) -> Raw:
-    """dup3(2) over another descriptor."""
-    return plain("dup3", at.fd(handle), at.fd(over), 0)
-
-
-def setresuid(at: Resolved, real: int, effective: int, saved: int) -> Raw:
-    """setresuid(2)."""
-    return plain("setresuid", real & 0xFFFFFFFF, effective & 0xFFFFFFFF, saved & 0xFFFFFFFF)
-
-
-def unlink(at: Resolved, path: bytes) -> Raw:
-    """unlinkat(2) in the current directory."""
-    return Raw([(NAME, path + b"\0")], 0, [("unlinkat", (-100, BASE + NAME, 0))], [])
-
-
 OPERATIONS: Final[dict[str, Callable[..., Raw]]] = {
     function.__name__: function
     for function in (
         socket, socketpair, bind, connect, connect_to, listen, accept, getsockname, getpeername, write, send, writev,
-        sendmsg, sendmmsg, read, recv, readv, recvmsg, recvmmsg, shutdown, setsockopt, getsockopt, ioctl, poll, close,
-        dup, dup3, setresuid, unlink,
+        pwritev2, sendmsg, sendmmsg, read, recv, readv, preadv2, recvmsg, recvmmsg, shutdown, setsockopt, getsockopt,
+        ioctl, poll,
     )
-}  # fmt: skip
+} | FILE_OPERATIONS  # fmt: skip
 """What a step can be, besides "fork" and "exit", which are about processes."""
 
 assert set(NUMBERS) >= {"accept4", "ppoll"}, "both architectures have all calls that are made here"

@@ -23,14 +23,15 @@ from typing import Any
 
 HIGH = 960
 LIMIT = 512
+UMASK = 0o022
 DIGEST_FROM = 2048
 """Longer memory is compared by its checksum."""
 MAP_FIXED_NOREPLACE = 0x100000
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET = 0x40000000
-SETTINGS = ("core/wmem_default", "core/wmem_max", "core/rmem_default", "core/rmem_max", "core/somaxconn",
-            "unix/max_dgram_qlen")  # fmt: skip
-"""sysctls that a kernel's limits come from, in the order of `afunix.core.kernel.Limits`."""
+SETTINGS = ("net/core/wmem_default", "net/core/wmem_max", "net/core/rmem_default", "net/core/rmem_max",
+            "net/core/somaxconn", "net/unix/max_dgram_qlen")  # fmt: skip
+"""sysctls of the network namespace that a kernel's limits come from, in the order of `afunix.core.kernel.Limits`."""
 TAIL = 65536
 PATIENCE = 5.0
 ROUNDS = 2
@@ -48,8 +49,8 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_i
 
 
 def setting(name: str) -> int:
-    """The value of a sysctl of the network namespace."""
-    with open(f"/proc/sys/net/{name}", encoding="ascii") as file:
+    """The value of a sysctl."""
+    with open(f"/proc/sys/{name}", encoding="ascii") as file:
         return int(file.read())
 
 
@@ -80,12 +81,20 @@ def post(fd: int, value: Any) -> None:
         left = left[os.write(fd, left) :]
 
 
+def raise_limit() -> tuple[int, int]:
+    """Allow as many descriptors as before a program said otherwise: what it said."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    return limits
+
+
 def collect() -> bool:
     """Wait until the kernel's collector of sockets in flight has run: whether it did.
 
     It runs in a moment of its own, and closes files a jiffy later. A cycle that holds a pipe shows when that is done.
     What is closed while it is at work does not make it run again, so sockets are closed until then.
     """
+    limits = raise_limit()
     one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     reading, writing = os.pipe()
     socket.send_fds(one, [b"x"], [two.fileno(), writing])
@@ -102,6 +111,7 @@ def collect() -> bool:
             socket.socket(socket.AF_UNIX).close()
             time.sleep(0.0005)
     os.close(reading)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     return done
 
 
@@ -109,7 +119,7 @@ class Worker:
     """One process of a program."""
 
     def __init__(self, arguments: list[str]) -> None:
-        base, arena, pattern_at, buffer, *descriptors = map(int, arguments)
+        base, arena, pattern_at, buffer, user, *descriptors = map(int, arguments)
         self.commands = [lift(fd) for fd in descriptors[::2]]
         self.replies = [lift(fd) for fd in descriptors[1::2]]
         self.slot = 0
@@ -126,12 +136,14 @@ class Worker:
         self.signals: list[int] = []
         for number in (signal.SIGPIPE, signal.SIGURG, signal.SIGIO):
             signal.signal(number, lambda number, _: self.signals.append(number))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
         self.pattern_at, self.pattern = base + pattern_at, receive(self.commands[0])
         ctypes.memmove(self.pattern_at, self.pattern, len(self.pattern))
         self.ppoll, self.ioctl, self.inquiries = receive(self.commands[0])
         # A network namespace of its own, if that may be had, so that nobody else's settings and names are there.
         libc.unshare(CLONE_NEWNET)
+        # The real user alone: descriptors in flight are counted for it, capabilities hang on the effective one.
+        os.setresuid(user, -1, -1)
         post(self.replies[0], [setting(name) for name in SETTINGS])
 
     def serve(self) -> None:
@@ -153,12 +165,15 @@ class Worker:
                     continue
                 answer = pid
             else:
-                pids, answer = argument, None
+                (pids, user), answer = argument, None
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
                 if what == RESET:
+                    os.setresuid(user, -1, -1)
                     os.closerange(3, LIMIT)
+                    os.umask(UMASK)
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
                     # What programs have written to.
                     ctypes.memset(self.base, 0, self.buffer - self.base + max(self.filled, TAIL))
                     self.filled = 0
@@ -200,7 +215,11 @@ class Worker:
         at, number = self.poll_at, self.number_at
         ctypes.memmove(at, entries, len(entries))
         ctypes.memset(number, 0, 16)
-        syscall(self.ppoll, at, len(descriptors), number, 0, 0, 0)
+        if syscall(self.ppoll, at, len(descriptors), number, 0, 0, 0) < 0:
+            # More than the process may have, by now.
+            limits = raise_limit()
+            syscall(self.ppoll, at, len(descriptors), number, 0, 0, 0)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         masks = [entry[2] for entry in POLLFD.iter_unpack(ctypes.string_at(at, len(entries)))]
         state: list[Any] = []
         for fd, mask in zip(descriptors, masks, strict=True):

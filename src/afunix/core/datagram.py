@@ -106,12 +106,14 @@ def send(
 
     On success the files belong to the queue; on any other outcome they stay the caller's. EOPNOTSUPP: MSG_OOB.
     EMSGSIZE: longer than SO_SNDBUF - 32 (DGRAM-6). ENOTCONN: no address and no peer, looked at only when there is
-    space. EPERM: the target is connected elsewhere, or refuses descriptors (SCM-8). ECONNREFUSED: the target died;
-    the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
+    space. ETOOMANYREFS: see Kernel.check_flight. EPERM: the target is connected elsewhere, or refuses descriptors
+    (SCM-8). ECONNREFUSED: the target died; the default peer is dropped with it (DGRAM-5). EPIPE: it shut reading.
     """
     block = reserve(sock, len(data), flags)
     if block is not None:
         return block
+    if files:
+        sock.kernel.check_flight(caller)
     other = sock.peer if address is None else sock.kernel.names.find(caller, address, sock.type)
     if other is None:
         raise SyscallError(Errno.ENOTCONN)

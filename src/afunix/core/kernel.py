@@ -82,20 +82,22 @@ class Kernel:
         """The descriptors of a message are in flight again, as before they were taken."""
         self._count(message, len(message.files))
 
-    def attach(self, message: Message, caller: Caller) -> None:
-        """Count the descriptors that a message puts in flight for the sending user (unix_attach_fds, SCM-2).
+    def check_flight(self, caller: Caller) -> None:
+        """Whether a user may put descriptors in flight (too_many_unix_fds, SCM-2).
 
-        ETOOMANYREFS: more are in flight than RLIMIT_NOFILE, and the caller has no capability that exempts it.
+        ETOOMANYREFS: more are than RLIMIT_NOFILE, and the caller has no capability that exempts it.
         """
         credentials = caller.credentials
-        user = credentials.uid
         if (
-            self.inflight.get(user, 0) > caller.nofile
+            self.inflight.get(credentials.uid, 0) > caller.nofile
             and not credentials.capable(CAP_SYS_RESOURCE)
             and not credentials.capable(CAP_SYS_ADMIN)
         ):
             raise SyscallError(Errno.ETOOMANYREFS)
-        message.user = user
+
+    def attach(self, message: Message, caller: Caller) -> None:
+        """Count the descriptors that a message puts in flight for the sending user (unix_add_edges)."""
+        message.user = caller.credentials.uid
         self._count(message, len(message.files))
 
     def detach(self, message: Message) -> None:

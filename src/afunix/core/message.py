@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from afunix.abi.errno import Errno
 from afunix.core.credentials import Ucred
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Received:
     """
 
     __slots__ = (
-        "before", "creds", "data", "dropped", "ended", "files", "flags", "length", "name", "oob", "partial", "peek_off",
-        "popped", "sock", "timestamp",
+        "before", "creds", "data", "dropped", "ended", "error", "files", "flags", "length", "name", "oob", "partial",
+        "peek_off", "popped", "sock", "timestamp",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, data: bytes, length: int) -> None:
@@ -91,6 +92,8 @@ class Received:
         self.before = 0
         self.oob: Message | None = None
         self.peek_off: int | None = None
+        # The pending error that was met behind the data, and so lost.
+        self.error: Errno | None = None
 
     def extend(self, more: Received) -> None:
         """Append what a further read took: MSG_WAITALL and SO_RCVLOWAT gather until they have enough."""
@@ -103,6 +106,8 @@ class Received:
         if more.dropped:
             self.dropped = {**self.dropped, **more.dropped}
         self.partial = more.partial
+        if more.error is not None:
+            self.error = more.error
 
     def drop(self, message: Message) -> None:
         """Note that a message, which has left the queue, is thrown away unread."""
@@ -151,6 +156,8 @@ class Received:
                 sock.kernel.reattach(partial)
         elif self.files:
             popped[-1].files = self.files
+        if self.error is not None:
+            sock.error = self.error
         kernel = sock.kernel
         first = True
         for message in dropped:

@@ -37,7 +37,8 @@ def send(
 
     On success the files belong to the queue (those of an empty send are closed, DATA-11); on any other outcome they
     stay the caller's. EISCONN, EOPNOTSUPP: an address was given (DATA-1). ENOTCONN: no peer. EPIPE: this side shut
-    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see Kernel.attach.
+    writing, or the peer reading or died; with SIGPIPE unless MSG_NOSIGNAL (DATA-6). ETOOMANYREFS: see
+    Kernel.check_flight.
     """
     total = len(data)
     peer = _check(sock, total - start, flags, address)
@@ -69,6 +70,8 @@ def send(
         if chunk is not data and not urgent:
             message.whole = data
             message.offset = sent
+        if files and not queued:
+            kernel.check_flight(caller)
         if peer.dead or peer.shut & RCV_SHUTDOWN:
             if queued:
                 break
@@ -77,11 +80,7 @@ def send(
             if not peer.passrights:
                 raise SyscallError(Errno.EPERM)
             message.files = files
-            try:
-                kernel.attach(message, caller)
-            except SyscallError:
-                message.files = ()
-                raise
+            kernel.attach(message, caller)
         if creds is None and (sock.wants_credentials or peer.wants_credentials or not peer.grafted):
             message.creds = caller.credentials.real
         sock.wmem += message.truesize
@@ -201,7 +200,7 @@ def _read(sock: Socket, size: int, flags: int, peek: bool) -> Received | WouldBl
                     and copied < (size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
                 ):
                     # Looking for more meets the pending error, which is lost: the call answers with what it has.
-                    sock.error = None
+                    received.error, sock.error = sock.error, None
                     received.ended = True
                 break
             # Looked at before descriptors passed over are closed, which the kernel does when the call is over.

@@ -154,7 +154,7 @@ static PyObject *whose(const struct seccomp_notif *call, PyObject *links, PyObje
     return found == NULL && !PyErr_Occurred() && passing == NO_SOCKETS ? Py_None : found;
 }
 
-/* Whoever runs on this processor next may be about to make a call that goes well with the one received (0009). Where
+/* Whoever runs on this processor next may be about to make a call that goes well with the one received (0010). Where
  * yielding to them took long, or brought nothing, it is not done for a while. */
 static unsigned pause_left, pause_length;
 

@@ -150,7 +150,7 @@ class Supervisor:
                     self._defect(error)
             if len(calls) > 1:
                 # All of them are under way at once, so any order is right; and what a waiting reader takes needs not
-                # be shown to anybody (0009).
+                # be shown to anybody (0010).
                 calls.sort(key=is_sending)
             for ident, tid, number, args, found in calls:
                 if tid in parked:

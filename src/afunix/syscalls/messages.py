@@ -10,7 +10,9 @@ from afunix.abi.constants import (
     MSG_CMSG_COMPAT,
     MSG_DONTWAIT,
     MSG_OOB,
+    MSG_PEEK,
     MSG_WAITFORONE,
+    SOCK_STREAM,
     UIO_MAXIOV,
 )
 from afunix.abi.errno import Errno, SyscallError
@@ -27,32 +29,28 @@ from afunix.abi.message import (
 )
 from afunix.abi.sockaddr import encode
 from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
-from afunix.core import blocking
 from afunix.core.ancillary import BadControl, Control, deliver, parse
-from afunix.core.message import Received, Sent
+from afunix.core.message import Received
 from afunix.core.operations import OPERATIONS
+from afunix.core.socket import ESTABLISHED
 from afunix.core.wait import WouldBlock
-from afunix.syscalls.call import Answer, Call, Outcome, Undo, Undoable, signed
+from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, signed
 from afunix.syscalls.transfer import (
-    PORTION,
+    RECEIVE,
     SOCKADDR_STORAGE,
-    buffer_size,
     destination,
     iovecs_at,
     put_vec,
     receive_data,
-    refuse_unreadable,
-    send_large,
-    send_unreadable,
+    release,
+    send_from,
     vec_reader,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
-    from afunix.core.file import File
-
-__all__ = ["recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
+__all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
 OPTMEM_MAX = 131072
 """net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
@@ -120,73 +118,21 @@ def _control(call: Call, header: Header) -> Control:
         return parse(raw, call.caller, call.sock)
     except BadControl as error:
         # The descriptors named before the mistake are looked up first: EBADF wins.
-        _release(call.files(error.fds))
+        release(call.files(error.fds))
         raise
 
 
 def _send(call: Call, header: Header, flags: int) -> Outcome:
     sock = call.sock
-    raw = header.address
-    row = OPERATIONS[sock.type]
     control = _control(call, header)
-    if header.total > PORTION and control == NO_CONTROL:
-        return send_large(
-            call, sock, header.total, vec_reader(call, header.iovecs), flags, destination(sock, raw, flags)
-        )
-    files = call.files(control.fds) if control.fds else []
+    files = call.files(control.fds) if control.fds else ()
     try:
-        address = destination(sock, raw, flags)
-        try:
-            data = call.memory.read_vec(header.iovecs) if header.total else b""
-        except SyscallError:
-            reader = vec_reader(call, header.iovecs)
-            if control == NO_CONTROL:
-                return send_unreadable(call, sock, header.total, reader, flags, address)
-            refuse_unreadable(sock, header.total, flags, address)
-            if row.keeps_records:
-                raise
-            # A stream takes the buffers that can be read, and the descriptors with the first of them.
-            data = reader(0, buffer_size(sock, header.total, flags))
-            if len(data) < header.total:
-                flags = flags & ~MSG_OOB | MSG_DONTWAIT
-        sent = row.send(sock, call.caller, data, flags, files, control.creds, address)
-    except BaseException:
-        _release(files)
+        address = destination(sock, header.address, flags)
+    except SyscallError:
+        release(files)
         raise
-    blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
-    if type(sent) is WouldBlock:
-        if not blocks:
-            _release(files)
-            raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, data, flags, files, control, destination(sock, raw, flags), None)
-    if sent.length < len(data) and blocks:
-        return _send_later(call, data, flags, (), control, None, sent)
-    return sent.length, sent
-
-
-def _release(files: Sequence[File]) -> None:
-    for file in files:
-        file.release()
-
-
-def _send_later(
-    call: Call,
-    data: bytes,
-    flags: int,
-    files: Sequence[File],
-    control: Control,
-    address: bytes | None,
-    first: Sent | None,
-) -> Generator[WouldBlock, None, Answer]:
-    try:
-        sent = yield from blocking.send(
-            call.sock, call.caller, data, call.now(), flags, files, control.creds, address, first
-        )
-    except BaseException:
-        # Nothing was queued, or `files` had gone with the first part and is empty.
-        _release(files)
-        raise
-    return sent.length, sent
+    read = vec_reader(call, header.iovecs, header.total)
+    return send_from(call, header.total, read, flags, address, files, control.creds)
 
 
 def recvmsg(call: Call) -> Outcome:
@@ -196,9 +142,28 @@ def recvmsg(call: Call) -> Outcome:
 
 
 def _receive(call: Call, header: Header, flags: int) -> Outcome:
-    return receive_data(
-        call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
-    )
+    try:
+        return receive_data(
+            call, header.total, flags & ~MSG_CMSG_CLOEXEC, lambda received: _give_message(call, received, header, flags)
+        )
+    except SyscallError:
+        sock = call.sock
+        if sock.passpidfd and flags & MSG_PEEK and not header.total and sock.state == ESTABLISHED:
+            _tell_of_peeked(call, header, flags)
+        raise
+
+
+def _tell_of_peeked(call: Call, header: Header, flags: int) -> None:
+    """A peek of no bytes saw a message and failed for what is behind: a stream comes to scm_recv_unix all the same."""
+    sock = call.sock
+    if sock.type != SOCK_STREAM or flags & MSG_OOB:
+        return
+    # A peek of one byte sees the same message and looks no further.
+    seen = RECEIVE[sock.type](sock, 1, MSG_PEEK)
+    if isinstance(seen, Received) and seen.name is not None:
+        room = header.controllen if header.control else None
+        deliver(seen, sock, room, flags, call.install, call.install_pidfd, call.caller)
+        seen.undo()
 
 
 def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:
@@ -219,7 +184,13 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
             memory.write(header.control, memory.read(header.control, needed))
         except SyscallError:
             room = None
-    control, more_flags = deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
+    pidfd = call.install_pidfd
+    if room and call.sock.passpidfd:
+        try:
+            memory.write(header.control, memory.read(header.control, min(room, cmsg_space(INT.size))))
+        except SyscallError:
+            pidfd = _untold
+    control, more_flags = deliver(received, call.sock, room, flags, call.install, pidfd, call.caller)
     try:
         if control and not _put(call, header.control, control):
             control = b""
@@ -235,6 +206,11 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
         received.done()
         raise
     return received.length, received
+
+
+def _untold(pid: int) -> int:
+    """In place of a pidfd whose number can't be written: it is not installed (scm_pidfd_recv)."""
+    raise SyscallError(Errno.EFAULT)
 
 
 def _put(call: Call, address: int, control: bytes) -> bool:
@@ -261,7 +237,7 @@ def _put(call: Call, address: int, control: bytes) -> bool:
 
 
 def sendmmsg(call: Call) -> Outcome:
-    """sendmmsg(2): messages until one fails; the error is told only if it is the first (DATA-14)."""
+    """sendmmsg(2): messages until one fails or goes in part; the error is told only if it is the first (DATA-14)."""
     number = min(call.args[2] & 0xFFFFFFFF, UIO_MAXIOV)
     return _sendmmsg(call, number, _flags(call.args[3]))
 
@@ -273,7 +249,8 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
     for done in range(number):
         entry = at + done * MMSGHDR_SIZE
         try:
-            outcome = _send(call, read_header(call, entry, True), flags)
+            header = read_header(call, entry, True)
+            outcome = _send(call, header, flags)
             if isinstance(outcome, Generator):
                 outcome = yield from outcome
             length = _value(outcome, undo)
@@ -282,6 +259,8 @@ def _sendmmsg(call: Call, number: int, flags: int) -> Generator[WouldBlock, None
             if not done:
                 raise
             return done, _all(undo)
+        if length < header.total:
+            return done + 1, _all(undo)
     return number, _all(undo)
 
 
@@ -289,13 +268,17 @@ def recvmmsg(call: Call) -> Outcome:
     """recvmmsg(2): messages until one would block or the time-out, looked at only between messages, has passed."""
     flags = _flags(call.args[3])
     number = call.args[2] & 0xFFFFFFFF
-    timeout: float | None = None
-    if call.args[4]:
-        seconds, nanoseconds = TIMESPEC.unpack(call.memory.read(call.args[4], TIMESPEC.size))
-        if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
-            raise SyscallError(Errno.EINVAL)
-        timeout = seconds + nanoseconds / 1e9
-    return _recvmmsg(call, number, flags, timeout)
+    return _recvmmsg(call, number, flags, read_timeout(call.memory, call.args[4]))
+
+
+def read_timeout(memory: Memory, address: int) -> float | None:
+    """The time-out of a recvmmsg in seconds; None without one. EFAULT, EINVAL, also before its descriptor's EBADF."""
+    if not address:
+        return None
+    seconds, nanoseconds = TIMESPEC.unpack(memory.read(address, TIMESPEC.size))
+    if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
+        raise SyscallError(Errno.EINVAL)
+    return float(seconds + nanoseconds / 1e9)
 
 
 def _recvmmsg(call: Call, number: int, flags: int, timeout: float | None) -> Generator[WouldBlock, None, Answer]:

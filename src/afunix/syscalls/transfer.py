@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from afunix.abi.constants import MAX_RW_COUNT, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_DGRAM, UIO_MAXIOV
+from afunix.abi.constants import (
+    MAX_RW_COUNT,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_WAITALL,
+    SOCK_DGRAM,
+    UIO_MAXIOV,
+)
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
@@ -18,7 +28,11 @@ from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 
-__all__ = ["preadv2", "pwritev2", "read", "read_later", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
+if TYPE_CHECKING:
+    from afunix.core.credentials import Ucred
+    from afunix.core.file import File
+
+__all__ = ["check_offset", "preadv2", "pwritev2", "read", "read_later", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
 
 SEND = {kind: row.send for kind, row in OPERATIONS.items()}
 RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
@@ -26,8 +40,12 @@ RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
 SOCKADDR_STORAGE = 128
 """sizeof(struct sockaddr_storage): no address is longer (move_addr_to_kernel)."""
 
+CURRENT_POSITION = (1 << 64) - 1
 RWF_NOWAIT = 0x8
-RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20
+RWF_APPEND = 0x10
+RWF_NOAPPEND = 0x20
+RWF_NOSIGNAL = 0x100
+RWF_SUPPORTED = 0x1 | 0x2 | 0x4 | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND | RWF_NOSIGNAL
 
 
 def read(call: Call) -> Outcome:
@@ -122,10 +140,12 @@ def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) ->
     """The program's buffer is bad somewhere: keep the messages in front of that (unix_stream_read_generic).
 
     `put` writes bytes at an offset. Stream bytes that don't fit stay queued; a datagram or record is lost
-    (skb_free_datagram). EFAULT: not even the first message could be copied.
+    (skb_free_datagram), and the offset of peeks does not move. EFAULT: not even the first message could be copied.
     """
     sock = received.sock
     if OPERATIONS[sock.type].keeps_records or received.flags & MSG_OOB:
+        if received.peek_off is not None:
+            sock.peek_off = received.peek_off
         received.done()
         raise SyscallError(Errno.EFAULT)
     size = received.length
@@ -208,22 +228,53 @@ def write(call: Call) -> Outcome:
 
 
 def _send_later(
-    call: Call, sock: Socket, data: bytes, first: Sent | None = None, flags: int = 0, address: bytes | None = None
+    call: Call,
+    sock: Socket,
+    data: bytes,
+    first: Sent | None,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File],
+    creds: Ucred | None,
 ) -> Generator[WouldBlock, None, Answer]:
-    sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, (), None, address, first)
+    try:
+        sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, files, creds, address, first)
+    except BaseException:
+        # Nothing was queued, or `files` had gone with the first part and is empty.
+        release(files)
+        raise
     return sent.length, sent
 
 
-def send_data(call: Call, sock: Socket, data: bytes, flags: int, address: bytes | None) -> Outcome:
-    """Send without control messages, with the flags of a send call (MSG_DONTWAIT included)."""
-    sent = SEND[sock.type](sock, call.caller, data, flags, (), None, address)
+def release(files: Sequence[File]) -> None:
+    """Give up descriptors that were to be sent."""
+    for file in files:
+        file.release()
+
+
+def send_data(
+    call: Call,
+    sock: Socket,
+    data: bytes,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
+) -> Outcome:
+    """Send with the flags of a send call (MSG_DONTWAIT included). The files are taken over, whatever comes of it."""
+    try:
+        sent = SEND[sock.type](sock, call.caller, data, flags, files, creds, address)
+    except BaseException:
+        release(files)
+        raise
     blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
     if type(sent) is WouldBlock:
         if not blocks:
+            release(files)
             raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, sock, data, None, flags, address)
+        return _send_later(call, sock, data, None, flags, address, files, creds)
     if sent.length < len(data) and blocks:
-        return _send_later(call, sock, data, sent, flags, address)
+        return _send_later(call, sock, data, sent, flags, address, (), creds)
     return sent.length, sent
 
 
@@ -251,35 +302,68 @@ class Portions:
         return self._before + self._last.undo()
 
 
-def send_from(call: Call, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None) -> Outcome:
-    """Send `size` bytes of the program's memory without control messages; `read(offset, count)` gives them."""
-    sock = call.sock
-    if size > PORTION:
-        return send_large(call, sock, size, read, flags, address)
-    try:
-        data = read(0, size) if size else b""
-    except SyscallError:
-        return send_unreadable(call, sock, size, read, flags, address)
-    return send_data(call, sock, data, flags, address)
+Reader = Callable[[int, int], bytes]
+"""Gives so many bytes of the program's memory from an offset into what it sends. EFAULT."""
 
 
-def send_large(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+def send_from(
+    call: Call,
+    size: int,
+    read: Reader,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File] = (),
+    creds: Ucred | None = None,
 ) -> Outcome:
-    """Send more than PORTION bytes without control messages; `read(offset, count)` gives the program's bytes."""
-    if OPERATIONS[sock.type].keeps_records:
-        # One byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
+    """Send `size` bytes of the program's memory, with descriptors and credentials. The files are taken over."""
+    sock = call.sock
+    keeps_records = OPERATIONS[sock.type].keeps_records
+    if size > PORTION and not keeps_records:
+        return _send_portions(call, sock, size, read, flags, address, files, creds)
+    try:
+        # Of a long record one byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
+        data = read(0, size if size <= PORTION else min(size, sock.sndbuf + 1)) if size else b""
+    except SyscallError:
         try:
-            data = read(0, min(size, sock.sndbuf + 1))
+            _refuse_unreadable(call, sock, size, flags, address, files)
         except SyscallError:
-            return send_unreadable(call, sock, size, read, flags, address)
-        return send_data(call, sock, data, flags, address)
-    return _send_portions(call, sock, size, read, flags, address)
+            release(files)
+            raise
+        return _send_portions(call, sock, size, read, flags, address, files, creds)
+    except BaseException:
+        release(files)
+        raise
+    return send_data(call, sock, data, flags, address, files, creds)
+
+
+def _refuse_unreadable(
+    call: Call, sock: Socket, size: int, flags: int, address: bytes | None, files: Sequence[File]
+) -> None:
+    """What a send of data that are not all readable is refused for before that is found; a stream goes on then.
+
+    EFAULT, also where Linux would first wait for room.
+    """
+    row = OPERATIONS[sock.type]
+    block = row.reserve(sock, size, flags, address)
+    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
+        raise SyscallError(Errno.EAGAIN)
+    if files:
+        call.kernel.check_flight(call.caller)
+    if row.keeps_records:
+        raise SyscallError(Errno.EFAULT)
 
 
 def _send_portions(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
+    call: Call,
+    sock: Socket,
+    size: int,
+    read: Reader,
+    flags: int,
+    address: bytes | None,
+    files: Sequence[File],
+    creds: Ucred | None,
 ) -> Generator[WouldBlock, None, Answer]:
+    """A stream's send in portions, the files with the first; from one that can't be read on, buffer by buffer."""
     done = 0
     answer: Answer = 0
     portion = PORTION
@@ -291,8 +375,18 @@ def _send_portions(
                 OPERATIONS[sock.type].reserve(sock, size - done, flags, address)
                 portion = buffer_size(sock, size - done, flags)
                 data = read(done, portion)
-            rest = flags if done + len(data) == size else flags & ~MSG_OOB
-            outcome = send_data(call, sock, data, rest, address)
+        except SyscallError:
+            release(files)
+            if not done:
+                raise
+            break
+        except BaseException:
+            release(files)
+            raise
+        rest = flags if done + len(data) == size else flags & ~MSG_OOB
+        taken, files = files, ()
+        try:
+            outcome = send_data(call, sock, data, rest, address, taken, creds)
             part = (yield from outcome) if isinstance(outcome, Generator) else outcome
         except SyscallError:
             if not done:
@@ -312,26 +406,6 @@ def buffer_size(sock: Socket, size: int, flags: int) -> int:
     """How much of what is sent goes into the next buffer of a stream. The urgent byte is a buffer of its own."""
     urgent = bool(flags & MSG_OOB) and size > 1
     return min((sock.sndbuf >> 1) - 64, STREAM_CHUNK, size - urgent)
-
-
-def send_unreadable(
-    call: Call, sock: Socket, size: int, read: Callable[[int, int], bytes], flags: int, address: bytes | None
-) -> Outcome:
-    """A send of data that are not all readable: other errors come first, and a stream takes the buffers before.
-
-    EFAULT, also where Linux would first wait for room.
-    """
-    refuse_unreadable(sock, size, flags, address)
-    if OPERATIONS[sock.type].keeps_records:
-        raise SyscallError(Errno.EFAULT)
-    return _send_portions(call, sock, size, read, flags, address)
-
-
-def refuse_unreadable(sock: Socket, size: int, flags: int, address: bytes | None) -> None:
-    """What a send is refused for before its data are looked at."""
-    block = OPERATIONS[sock.type].reserve(sock, size, flags, address)
-    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
-        raise SyscallError(Errno.EAGAIN)
 
 
 def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
@@ -357,25 +431,42 @@ def readv(call: Call) -> Outcome:
 
 
 def preadv2(call: Call) -> Outcome:
-    """preadv2(2): only the current position exists on a socket, so any offset but -1 is ESPIPE."""
-    return _readv(call, _rwf(call))
+    """preadv2(2): only the current position exists on a socket, so any offset but -1 is EINVAL or ESPIPE."""
+    _positioned(call)
+    return _readv(call, call.args[5])
 
 
-def _rwf(call: Call) -> int:
-    """Flags and offset of preadv2 and pwritev2 as message flags. ESPIPE, EOPNOTSUPP."""
-    if call.args[3] & 0xFFFFFFFFFFFFFFFF != 0xFFFFFFFFFFFFFFFF:
+def check_offset(offset: int) -> None:
+    """EINVAL: negative, and not the one that means the current position; also before the descriptor's EBADF."""
+    if offset >> 63 and offset != CURRENT_POSITION:
+        raise SyscallError(Errno.EINVAL)
+
+
+def _positioned(call: Call) -> None:
+    """What preadv2 and pwritev2 check of their offset. EINVAL, ESPIPE."""
+    offset = call.args[3]
+    check_offset(offset)
+    if offset != CURRENT_POSITION:
         raise SyscallError(Errno.ESPIPE)
-    flags = signed(call.args[5])
+
+
+def _message_flags(register: int) -> int:
+    """RWF flags as message flags (kiocb_set_rw_flags). EOPNOTSUPP, EINVAL."""
+    if not register:
+        return 0
+    flags = signed(register)
     if flags & ~RWF_SUPPORTED:
         raise SyscallError(Errno.EOPNOTSUPP)
-    return MSG_DONTWAIT if flags & RWF_NOWAIT else 0
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise SyscallError(Errno.EINVAL)
+    return (MSG_DONTWAIT if flags & RWF_NOWAIT else 0) | (MSG_NOSIGNAL if flags & RWF_NOSIGNAL else 0)
 
 
 def _readv(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    return receive_data(call, total, flags, lambda received: give_vec(call, received, iovecs))
+    return receive_data(call, total, _message_flags(flags), lambda received: give_vec(call, received, iovecs))
 
 
 def give_vec(call: Call, received: Received, iovecs: Sequence[tuple[int, int]]) -> Answer:
@@ -411,20 +502,23 @@ def writev(call: Call) -> Outcome:
 
 def pwritev2(call: Call) -> Outcome:
     """pwritev2(2); see preadv2."""
-    return _writev(call, _rwf(call))
+    _positioned(call)
+    return _writev(call, call.args[5])
 
 
 def _writev(call: Call, flags: int) -> Outcome:
     iovecs, total = iovecs_at(call, call.args[1], call.args[2] & 0xFFFFFFFF)
     if not total:
         return 0
-    return send_from(call, total, vec_reader(call, iovecs), flags, None)
+    return send_from(call, total, vec_reader(call, iovecs, total), _message_flags(flags), None)
 
 
-def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
-    """Reads so many bytes at an offset into iovecs."""
+def vec_reader(call: Call, iovecs: Sequence[tuple[int, int]], total: int) -> Reader:
+    """Reads so many bytes at an offset into iovecs, which have a total of so many."""
 
     def read(at: int, count: int) -> bytes:
+        if count == total:
+            return call.memory.read_vec(iovecs)
         wanted = []
         for base, length in skip(iovecs, at):
             wanted.append((base, min(length, count)))

@@ -3,6 +3,7 @@
 # ruff: noqa: F403, F405
 from __future__ import annotations
 
+from afunix.abi.message import build_control
 from afunix.conformance.kit import *
 
 INT_SIZE = 4
@@ -197,3 +198,166 @@ def a_bad_length_before_the_end_of_memory(p: Process) -> None:
     assert p.call("readv", p.socketpair(STREAM)[0], last, 2) == EINVAL
     p.task.write(last, p.task.base.to_bytes(8, "little") + (1).to_bytes(8, "little"))
     assert p.call("readv", 3, last, 2) == EFAULT
+
+
+@case("SCM-8d", since=(6, 5), each=[EAGAIN, ECONNRESET, EOF])
+def a_peek_of_no_bytes(p: Process, then: Error | bytes) -> None:
+    """In front of an urgent byte: a peek goes past that one, then looks for more."""
+    one, two = p.socketpair(STREAM)
+    p.setsockopt(two, SO_PASSPIDFD, 1)
+    p.send(one, b"a")
+    p.send(one, b"!", MSG_OOB)
+    if then == ECONNRESET:
+        p.send(two, b"unread")
+    if then != EAGAIN:
+        p.close(one)
+    lowest = p.dup(two)
+    p.close(lowest)
+    got = p.recvmsg(two, 0, flags=MSG_PEEK | MSG_DONTWAIT)
+    assert got == then if isinstance(then, Error) else got.length == 0
+    assert p.cloexec(lowest) == FD_CLOEXEC
+
+
+@case("DATA-12e", types=RECORDS)
+def the_offset_after_a_bad_buffer(p: Process, kind: int) -> None:
+    """It counts bytes that are gone."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PEEK_OFF, 2)
+    p.send(one, b"abc")
+    p.send(one, b"de")
+    assert p.call("recvfrom", two, BAD, 3, MSG_PEEK, 0, 0) == EFAULT
+    assert p.option(two, SO_PEEK_OFF) == 2
+    assert p.call("recvfrom", two, BAD, 3, 0, 0, 0) == EFAULT
+    assert p.option(two, SO_PEEK_OFF) == 2
+    assert p.recv(two, 3, MSG_PEEK | MSG_DONTWAIT) == EAGAIN
+
+
+@case("DATA-17e")
+def the_error_after_a_bad_buffer(p: Process) -> None:
+    """It is told by the next call."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"ab")
+    p.send(two, b"unread")
+    p.close(one)
+    last = p.task.base + (1 << 22) - 1
+    assert p.call("recvfrom", two, last, 3, MSG_WAITALL, 0, 0) == EFAULT
+    assert p.poll(two) & POLLERR
+    assert p.recv(two, 3) == b"ab"
+    assert p.recv(two, 3) == ECONNRESET
+
+
+@case("SCM-8e", types=ALL, since=(6, 5))
+def a_pidfd_for_a_bad_pointer(p: Process, kind: int) -> None:
+    """It is no loss that is told."""
+    one, two = p.socketpair(kind)
+    p.setsockopt(two, SO_PASSPIDFD, 1)
+    p.send(one, b"x")
+    words = (0, 0, p.put(p.room(8).to_bytes(8, "little") + (8).to_bytes(8, "little")), 1, BAD, 40, 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    lowest = p.dup(two)
+    p.close(lowest)
+    assert p.call("recvmsg", two, header, 0) == 1
+    assert number_at(p, header + 48) == 0
+    assert p.cloexec(lowest) == EBADF
+
+
+@case("DATA-14f")
+def what_is_looked_at_before_the_descriptor(p: Process) -> None:
+    """The time-out of recvmmsg, the offset of preadv2 and pwritev2."""
+    for call in ("preadv2", "pwritev2"):
+        assert p.call(call, -1, BAD, 1, -2, 0, 0) == EINVAL
+        assert p.call(call, p.socket(DGRAM), BAD, 1, -2, 0, 0) == EINVAL
+    assert p.call("recvmmsg", -1, BAD, 1, 0, p.put((-1).to_bytes(8, "little", signed=True) + bytes(8))) == EINVAL
+    assert p.call("recvmmsg", -1, BAD, 1, 0, BAD) == EFAULT
+
+
+@case("DATA-14g", types=ALL, each=["preadv2", "pwritev2"])
+def flags_of_a_positioned_call(p: Process, kind: int, call: str) -> None:
+    """Unknown ones; to append and not to."""
+    one, _ = p.socketpair(kind)
+    none, some = (p.put(BAD.to_bytes(8, "little") + size.to_bytes(8, "little")) for size in (0, 1))
+    for flags, errno in ((-1, EOPNOTSUPP), (0x30, EINVAL)):
+        assert p.call(call, one, none, 1, -1, 0, flags) == 0
+        assert p.call(call, one, some, 1, -1, 0, flags) == errno
+        assert p.call(call, one, some, 1, 0, 0, flags) == ESPIPE
+        assert p.call(call, one, BAD, 1, -1, 0, flags) == EFAULT
+
+
+@case("DATA-14h", since=(6, 18))
+def a_broken_pipe_without_a_signal(p: Process) -> None:
+    """By a flag of pwritev2."""
+    one, two = p.socketpair(STREAM)
+    p.close(two)
+    iovec = p.put(p.room(8).to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    assert p.call("pwritev2", one, iovec, 1, -1, 0, 0x100) == EPIPE
+    assert p.signals() == []
+    assert p.call("pwritev2", one, iovec, 1, -1, 0, 0) == EPIPE
+    assert p.signals() == [SIGPIPE]
+
+
+@case("OPT-4a", types=CONNECTED, needs="CAP_NET_ADMIN")
+def the_inode_of_an_accepted_socket(p: Process, kind: int) -> None:
+    """The listener's; a client has none."""
+    listener, client, accepted = p.connection(kind, b"s")
+    p.close(listener)
+    assert p.ioctl_plain(client, SIOCUNIXFILE) == ENOENT
+    assert p.fstat(p.ioctl_plain(accepted, SIOCUNIXFILE)) == p.stat(b"s")
+
+
+@case("SCM-2c", types=ALL, needs="CAP_SETUID")
+def too_many_in_flight_first(p: Process, kind: int) -> None:
+    """Before the data are read, before a datagram's name is looked up, before the receiver is asked."""
+    uid = 20000 + p.pid % 40000
+    p.setresuid(uid, uid, uid)
+    one, two = p.socketpair(kind)
+    p.set_nofile(10, 10)
+    assert p.sendmsg(one, b"x", [rights(*[two] * 11)]) == 1
+    p.setsockopt(two, SO_PASSRIGHTS, 0)
+    assert p.sendmsg(one, b"x", [rights(two)]) == ETOOMANYREFS
+    if kind == DGRAM:
+        assert p.sendmsg(one, b"x", [rights(two)], name=p.abstract(b"nobody")) == ETOOMANYREFS
+    control = build_control([rights(two)])
+    iovec = p.put(BAD.to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    words = (0, 0, iovec, 1, p.put(control), len(control), 0)
+    header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+    assert p.call("sendmsg", one, header, 0) == ETOOMANYREFS
+
+
+@case("DATA-17c", "SCM-11a")
+def buffers_in_front_with_descriptors(p: Process) -> None:
+    """Several, of which the first has the descriptors; when it is not even one, they are closed."""
+    r, w = p.pipe()
+    one, two = p.socketpair(STREAM)
+    good = p.put(b"x" * 75_000)
+    control = build_control([rights(w)])
+
+    def send(*parts: tuple[int, int]) -> int:
+        iovecs = p.put(b"".join(number.to_bytes(8, "little") for part in parts for number in part))
+        words = (0, 0, iovecs, len(parts), p.put(control), len(control), 0)
+        return p.call("sendmsg", one, p.put(b"".join(word.to_bytes(8, "little") for word in words)), 0)
+
+    assert send((good, 75_000), (BAD, 4)) == 73_088
+    assert p.ioctl(one, SIOCOUTQ) == 74_240
+    got = p.recvmsg(two, 80_000)
+    assert (got.length, len(got.rights)) == (36_544, 1)
+    assert p.recv_length(two, 80_000) == 36_544
+    p.close(got.rights[0])
+    assert send((good, 30_000), (BAD, 4)) == EFAULT
+    p.close(w)
+    assert p.read(r) == b""
+
+
+@case("DATA-14i")
+def a_message_sent_in_part(p: Process) -> None:
+    """The empty one behind it would have gone."""
+    one, two = p.socketpair(STREAM)
+    p.setsockopt(one, SO_SNDBUF, 0)
+    p.fcntl(one, F_SETFL, O_NONBLOCK)
+    data = p.put(b"x" * 5000)
+    iovecs = p.put(b"".join(number.to_bytes(8, "little") for number in (data, 5000, data, 0)))
+    headers = b""
+    for at in (iovecs, iovecs + 16):
+        headers += b"".join(number.to_bytes(8, "little") for number in (0, 0, at, 1, 0, 0, 0, 0))
+    entries = p.put(headers)
+    assert p.call("sendmmsg", one, entries, 2, 0) == 1
+    assert number_at(p, entries + 56) == p.ioctl(two, SIOCINQ) == 4480
