@@ -104,7 +104,7 @@ def test_hand_over() -> None:
         assert send() == len(data)
         assert reader.data is data
         assert reader.called == 1
-        assert (two.taker, two.readable.waiters, len(two.queue), one.wmem) == (None, {}, 0, 0)
+        assert (two.taker, len(two.readable), len(two.queue), one.wmem) == (None, 0, 0, 0)
 
 
 def test_no_hand_over() -> None:

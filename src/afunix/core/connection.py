@@ -113,7 +113,7 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.record_peer(caller)
     sock.copy_peer(other)
     join(sock, embryo)
-    message = Message(b"", EMBRYO_TRUESIZE, embryo, embryo=embryo)
+    message = Message(b"", EMBRYO_TRUESIZE, embryo, (), None, embryo)
     embryo.wmem += EMBRYO_TRUESIZE
     other.queue.append(message)
     kernel.changed[other] = None

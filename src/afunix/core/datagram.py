@@ -167,7 +167,7 @@ def send_to(
     if other.connectors and other.full:
         for connector in other.connectors:
             changed[connector] = None
-    if other.readable.waiters:
+    if other.readable:
         kernel.wakeups.pending[other.readable] = None
     return Sent(other, len(data), [message])
 
@@ -249,7 +249,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
         kernel.detach(message)
     kernel.uncharge(message)
     kernel.changed[sock] = None
-    if sock.peer_space.waiters or sock.connectors:
+    if sock.peer_space or sock.connectors:
         _space(sock)
     return received
 

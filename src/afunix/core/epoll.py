@@ -164,7 +164,7 @@ class Epoll(File):
         """An item may be ready; whether somebody waits for one."""
         self.ready[item] = None
         readable = self.readable
-        if not readable.waiters:
+        if not readable:
             return False
         self.wakeups.pending[readable] = None
         return True

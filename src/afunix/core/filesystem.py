@@ -42,7 +42,7 @@ from afunix.core.inode import (
     permission,
     safe_hardlink_source,
 )
-from afunix.core.pathwalk import NAME_MAX, PATH_MAX, PathCaller, PathWalk
+from afunix.core.pathwalk import NAME_MAX, PATH_MAX, PathCaller, PathWalk, straight
 
 __all__ = ["Filesystem", "Namespace", "PathCaller"]
 
@@ -101,7 +101,7 @@ class Filesystem:
 
     def lookup(self, caller: PathCaller, path: bytes) -> SocketInode:
         """As `Namespace.lookup`; the key is the inode itself."""
-        inode = self._walk(caller).to_end(path)
+        inode = straight(caller, path) or self._walk(caller).to_end(path)
         permission(caller.credentials, inode, MAY_WRITE)
         if not isinstance(inode, SocketInode):
             raise SyscallError(Errno.ECONNREFUSED)

@@ -118,7 +118,7 @@ class Kernel:
             self.changed[owner] = None
             self.wakeups.wake(owner.writable)
             return
-        if owner.writable.waiters and owner.has_space:
+        if owner.writable and owner.has_space:
             # Each message that is read is another edge to who polls for space (unix_write_space).
             self.wakeups.pending[owner.writable] = None
         if owner.space_edges:

@@ -57,7 +57,7 @@ class Socket(File):
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
-        super().__init__()
+        File.__init__(self)
         self.kernel = kernel
         self.type = kind
         self.net = net
@@ -84,6 +84,7 @@ class Socket(File):
         self.grafted = True
         self.listener: Socket | None = None
         # Waited on: data or connections to read; room in the own send buffer; room in this socket's queue (peer_wait).
+        # Each is true while somebody waits in it.
         self.readable = WaitQueue()
         self.writable = WaitQueue()
         self.peer_space = WaitQueue()
@@ -206,13 +207,11 @@ class Socket(File):
 
     def close(self) -> None:
         """Give the socket up: the last reference is gone (unix_release_sock, DATA-4, CONN-10)."""
-        self._release(embryo=False)
-
-    def _release(self, embryo: bool) -> None:
         if self.dead:
             return
         kernel = self.kernel
-        kernel.names.forget(self)
+        if self.address is not None:
+            kernel.names.forget(self)
         self.dead = True
         self.shut = SHUTDOWN_MASK
         listening = self.state == LISTEN
@@ -220,10 +219,9 @@ class Socket(File):
         self.error = None
         self.oob = None
         peer, self.peer = self.peer, None
-        wake = kernel.wakeups.wake
-        wake(self.peer_space)
-        wake(self.readable)
-        wake(self.writable)
+        for waiting in (self.peer_space, self.readable, self.writable):
+            if waiting:
+                kernel.wakeups.pending[waiting] = None
         if peer is not None:
             if self.type == SOCK_DGRAM:
                 peer.connectors.pop(self, None)
@@ -231,17 +229,17 @@ class Socket(File):
                 peer.shut = SHUTDOWN_MASK
                 queue = self.queue
                 # One empty message in front doesn't count: a read urgent byte, but an empty record as well.
-                if embryo or len(queue) > 1 or (queue and len(queue[0])):
+                if not self.grafted or len(queue) > 1 or (queue and len(queue[0])):
                     peer.error = Errno.ECONNRESET
                 peer._state_changed()
         for connector in self.connectors:
             # Writable again: the next send is refused (DGRAM-5). It keeps its peer until then.
             kernel.changed[connector] = None
-            wake(connector.writable)
+            kernel.wakeups.wake(connector.writable)
         while self.queue:
             message = self.queue.popleft()
             if listening and message.embryo is not None:
-                message.embryo._release(embryo=True)
+                message.embryo.close()
             kernel.free(message)
         kernel.closed(self)
 

@@ -95,7 +95,7 @@ def send(
         changed[peer] = None
         if (sock.wmem + 1) << 2 > sock.sndbuf:
             changed[sock] = None
-        if peer.readable.waiters:
+        if peer.readable:
             kernel.wakeups.pending[peer.readable] = None
     else:
         for file in files:

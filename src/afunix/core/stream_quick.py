@@ -35,7 +35,7 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     where something is queued already, or somebody else waits.
     """
     taker = sock.taker
-    waiters = sock.readable.waiters
+    waiters = sock.readable
     if taker is None or sock.queue or len(data) > taker.size or len(waiters) != 1:
         return False
     sock.taker = None
@@ -100,7 +100,7 @@ def put(sock: Socket, data: bytes) -> int:
     sock.wmem = wmem + cost
     peer.queue.append(message)
     readable = peer.readable
-    if readable.waiters:
+    if readable:
         sock.kernel.wakeups.pending[readable] = None
     return size
 
@@ -169,7 +169,7 @@ def take(sock: Socket, size: int) -> bytes | None:
     owner.wmem -= message.truesize
     kernel = sock.kernel
     writable = owner.writable
-    if writable.waiters and owner.has_space:
+    if writable and owner.has_space:
         kernel.wakeups.pending[writable] = None
     if type(data) is not bytes:
         return bytes(data[consumed:])
@@ -201,6 +201,6 @@ def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
         owner.wmem -= message.truesize
     queue.clear()
     writable = owner.writable
-    if writable.waiters and owner.has_space:
+    if writable and owner.has_space:
         sock.kernel.wakeups.pending[writable] = None
     return whole

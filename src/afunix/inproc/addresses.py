@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from typing import Any, Final
 
 from afunix.abi.constants import UNIX_PATH_MAX
 
 __all__ = ["from_python", "to_python"]
+
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
+"""What os.fsencode uses."""
 
 
 def from_python(address: Any) -> bytes | None:
@@ -16,7 +21,7 @@ def from_python(address: Any) -> bytes | None:
     TypeError; OSError "AF_UNIX path too long" (from 108 bytes on, an abstract name from 109).
     """
     if isinstance(address, str):
-        raw = os.fsencode(address)
+        raw = address.encode(_ENCODING, _ERRORS)
     elif isinstance(address, bytes | bytearray | memoryview):
         raw = bytes(address)
     else:
@@ -34,4 +39,6 @@ def from_python(address: Any) -> bytes | None:
 
 def to_python(address: bytes) -> str | bytes:
     """A path as str, an abstract name as bytes, '' for none."""
-    return address if address and not address[0] else os.fsdecode(address)
+    if not address:
+        return ""
+    return address if not address[0] else os.fsdecode(address)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from afunix.inproc.process import Process
     from afunix.inproc.waiting import Taker
 
-__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "opened"]
+__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take"]
 
 LEVELS: Final = host.to_linux("SOL_")
 """Numbers of option levels that are other on the host than on Linux."""
@@ -53,7 +53,6 @@ class Endpoint(standard.socket):
         "_lock",
         "_pending",
         "_process",
-        "_proto",
         "_put",
         "_sock",
         "_take",
@@ -63,61 +62,72 @@ class Endpoint(standard.socket):
         "_wakeups",
     )
 
+    _closed: bool
+    _io_refs: int
+    _put: Callable[[Socket, bytes], int]
     _sock: Socket | None
     _process: Process
+    _take: Callable[[Socket, int], bytes | None]
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
-        self._sock = None
-        self._kind = 0
-        self._take: Callable[[Socket, int], bytes | None] = nothing_to_take
-        self._put: Callable[[Socket, bytes], int] = nothing_to_put
-        if fileno is None and family != AF_UNIX:
-            super().__init__(family, type, proto)
-            return
-        opened(self)
-        if fileno is None:
+        if fileno is None and family == AF_UNIX:
             process = current()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else int(type)
             with kernel.lock:
                 try:
-                    sock = connection.create(kernel.core, process.core, kind & SOCK_TYPE_MASK, max(proto, 0))
+                    sock = connection.create(
+                        kernel.core, process.core, kind & SOCK_TYPE_MASK, proto if proto > 0 else 0
+                    )
                     fd = process.core.descriptors.install(sock, cloexec=True)
                 except SyscallError as error:
                     raise os_error(error) from None
-            sock.nonblock = bool(kind & SOCK_NONBLOCK)
+            if kind & SOCK_NONBLOCK:
+                sock.nonblock = True
             self._begin(process, fd, sock)
-        elif not numbers.is_virtual(fileno):
-            super().__init__(family, type, proto, fileno)
-        else:
+        elif numbers.is_virtual(fileno):
             process, fd, file = numbers.find(fileno)
             if not isinstance(file, Socket):
                 raise os_error(SyscallError(Errno.ENOTSOCK))
             self._begin(process, fd, file)
+        else:
+            self._sock = None
+            self._kind = 0
+            self._take = nothing_to_take
+            self._put = nothing_to_put
+            super().__init__(family, type, proto, fileno)
 
     def _begin(self, process: Process, fd: int, sock: Socket) -> None:
         """Be the virtual socket that this descriptor of the process refers to."""
         kernel = process.kernel
-        self._take = nothing_to_take
-        self._put = nothing_to_put
+        wakeups = kernel.core.wakeups
+        kind = sock.type
+        self._io_refs = 0
+        self._closed = False
         self._process = process
         self._fd = fd
-        self._kind = sock.type
-        self._proto = 0
+        self._kind = kind
         self._kernel = kernel
         self._lock = kernel.lock
         self._taker: Taker | None = None
-        self._wakeups = kernel.core.wakeups
-        self._pending = kernel.core.wakeups.pending
-        self._timeout: float | None = 0.0 if sock.nonblock else None
-        self._waits = not sock.nonblock
+        self._wakeups = wakeups
+        self._pending = wakeups.pending
         self._sock = sock
-        default = standard.getdefaulttimeout()
-        if default is not None and not sock.nonblock:
-            self.settimeout(default)
-        elif sock.type == SOCK_STREAM:
+        if kind == SOCK_STREAM:
             self._take = take
             self._put = put
+        else:
+            self._take = nothing_to_take
+            self._put = nothing_to_put
+        if sock.nonblock:
+            self._timeout: float | None = 0.0
+            self._waits = False
+            return
+        self._timeout = None
+        self._waits = True
+        default = standard.getdefaulttimeout()
+        if default is not None:
+            self.settimeout(default)
 
     # What it is.
 
@@ -134,7 +144,7 @@ class Endpoint(standard.socket):
     @property
     def proto(self) -> int:
         """The protocol."""
-        return self._proto if self._kind else super().proto
+        return 0 if self._kind else super().proto
 
     @property
     def timeout(self) -> float | None:
@@ -149,14 +159,13 @@ class Endpoint(standard.socket):
 
     # Life.
 
-    def _real_close(self, *args: Any) -> None:
+    def _real_close(self) -> None:
         sock = self._sock
         if sock is None:
-            super()._real_close(*args)  # type: ignore[misc]
+            super()._real_close()  # type: ignore[misc]
             return
         self._forget()
-        process = self._process
-        process.call(process._close, self._fd, sock)
+        self._process.close(self._fd, sock)
 
     def _forget(self) -> None:
         self._sock = None
@@ -164,10 +173,14 @@ class Endpoint(standard.socket):
         self._put = nothing_to_put
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:  # modules are emptied at the end
-        sock: Socket | None = getattr(self, "_sock", None)
+        try:
+            sock = self._sock
+            if sock is None and self._kind:
+                return
+        except AttributeError:  # it was never made
+            sock = None
         if sock is None:
-            if not getattr(self, "_kind", 0):
-                super().__del__()  # type: ignore[misc]
+            super().__del__()  # type: ignore[misc]
             return
         try:
             if sock.references and self._process.core.descriptors.files.get(self._fd) is sock:
@@ -181,7 +194,7 @@ class Endpoint(standard.socket):
         number = self.fileno()
         if self._sock is None:
             return super().detach()
-        opened(self, closed=True)
+        self._closed = True
         self._forget()
         return number
 
@@ -248,12 +261,6 @@ class Endpoint(standard.socket):
         if sock is None or self._process.core.descriptors.files.get(self._fd) is not sock:
             raise bad_descriptor()
         return sock
-
-
-def opened(sock: Any, closed: bool = False) -> None:
-    """Set what the base class's own methods look at."""
-    sock._io_refs = 0
-    sock._closed = closed
 
 
 def duplicate(process: Process, fd: int) -> int:

@@ -100,6 +100,9 @@ class Kernel:
     @property
     def main(self) -> Process:
         """The process that stands for this Python process: its pid, ids and working directory."""
+        main = self._main
+        if main is not None and main.core.alive:
+            return main
         with self.lock:
             if self._main is None or not self._main.alive:
                 uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0)

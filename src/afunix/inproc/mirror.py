@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.filesystem import Filesystem
 from afunix.core.inode import MAY_WRITE, Directory, Inode, SocketInode, Symlink, permission
-from afunix.core.pathwalk import PathWalk
+from afunix.core.pathwalk import PathWalk, straight
 from afunix.inproc import host
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class MirroredFilesystem(Filesystem):
         inode: Inode | None
         try:
             # What was bound is there already, with the directories that lead to it.
-            inode = PathWalk(caller, self.protected_symlinks).to_end(path)
+            inode = straight(caller, path) or PathWalk(caller, self.protected_symlinks).to_end(path)
         except SyscallError:
             inode = None
         if isinstance(inode, SocketInode):

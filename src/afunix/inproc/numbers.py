@@ -10,7 +10,7 @@ A number is 2**30 | slot << 20 | descriptor: slot says which live process, descr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from afunix.inproc.host import bad_descriptor
 
@@ -31,7 +31,7 @@ _processes: list[Process | None] = []
 _free: list[int] = []
 
 
-def is_virtual(number: object) -> bool:
+def is_virtual(number: object) -> TypeGuard[int]:
     """Whether it is a number of ours, in use or not."""
     return isinstance(number, int) and FIRST <= number < END
 

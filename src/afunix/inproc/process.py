@@ -164,7 +164,18 @@ class Process:
         if kernel.lock._is_owned():  # type: ignore[attr-defined]
             kernel.abandoned.append(lambda: self._close(fd, file))
         else:
-            self.call(self._close, fd, file)
+            self.close(fd, file)
+
+    def close(self, fd: int, file: File) -> None:
+        """Close a descriptor, if it still refers to this file."""
+        kernel = self.kernel
+        with kernel.lock:
+            try:
+                self._close(fd, file)
+            finally:
+                kernel.settle()
+        if kernel.roused:
+            kernel.make_way()
 
     def _close(self, fd: int, file: File) -> None:
         descriptors = self.core.descriptors

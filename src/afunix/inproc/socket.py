@@ -8,7 +8,7 @@ from __future__ import annotations
 import array
 import socket as standard
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -25,7 +25,7 @@ from afunix.core import connection, datagram, names, options
 from afunix.core.errors import Unmodelled
 from afunix.inproc import host, numbers, transfer
 from afunix.inproc.addresses import from_python, to_python
-from afunix.inproc.endpoint import LEVELS, duplicate, opened
+from afunix.inproc.endpoint import LEVELS, duplicate
 from afunix.inproc.host import MONOTONIC, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
@@ -35,6 +35,7 @@ __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
+SLASH: Final = 0x2F
 
 
 class _SocketType(type):
@@ -83,14 +84,25 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             super().connect(address)
             return
         raw = from_python(address)
-        process = self._process
         if raw is None:
             raise os_error(SyscallError(Errno.EINVAL))
-        raw = process.path(raw)
-        if sock.type == SOCK_DGRAM:
-            process.call(datagram.connect, self._open(sock), process.core, raw)
-        else:
-            process.call(transfer.connect, process.kernel, process.core, self._open(sock), raw, self._timeout is None)
+        process = self._process
+        if raw[0] != SLASH:
+            raw = process.path(raw)
+        kernel = self._kernel
+        with kernel.lock:
+            try:
+                self._open(sock)
+                if sock.type == SOCK_DGRAM:
+                    datagram.connect(sock, process.core, raw)
+                else:
+                    transfer.connect(kernel, process.core, sock, raw, self._timeout is None)
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                kernel.settle()
+        if kernel.roused:
+            kernel.make_way()
 
     def connect_ex(self, address: Any, /) -> int:
         """As connect, but returns the errno."""
@@ -134,7 +146,6 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             finally:
                 kernel.settle()
         accepted = socket.__new__(socket)
-        opened(accepted)
         accepted._begin(process, fd, embryo)
         return accepted, to_python((peer.address if peer is not None else None) or b"")
 
@@ -215,7 +226,6 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
     for fd, core in zip(fds, cores, strict=True):
         core.nonblock = bool(kind & SOCK_NONBLOCK)
         end = socket.__new__(socket)
-        opened(end)
         end._begin(process, fd, core)
         pair.append(end)
     return pair[0], pair[1]

@@ -86,7 +86,7 @@ class Taker(Sleeper):
         if sock.queue or sock.shut or sock.error is not None or not sock.references:
             return False
         self.size = size
-        sock.readable.waiters[self] = False
+        sock.readable[self] = False
         if sock.taker is None:
             sock.taker = self
         return True

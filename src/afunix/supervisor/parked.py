@@ -40,11 +40,11 @@ class Parked:
         """Enter the queues of a new wait."""
         self.queues = wait
         for queue in wait.queues:
-            queue.waiters[self] = None
+            queue[self] = None
 
     def leave(self) -> None:
         """Leave the queues."""
         if self.queues is not None:
             for queue in self.queues.queues:
-                queue.waiters.pop(self, None)
+                queue.discard(self)
             self.queues = None
