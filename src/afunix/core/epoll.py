@@ -50,7 +50,7 @@ EP_MAX_NESTS: Final = 4
 class Item:
     """One file that an epoll watches under a descriptor (`struct epitem`)."""
 
-    __slots__ = ("data", "epoll", "events", "fd", "file", "poll", "queues")
+    __slots__ = ("data", "epoll", "events", "fd", "file", "mask", "queues")
 
     def __init__(self, epoll: Epoll, fd: int, file: File, events: int, data: object) -> None:
         self.epoll = epoll
@@ -58,14 +58,23 @@ class Item:
         self.file = file
         self.events = events
         self.data = data
-        self.poll = polling.poller(file)
+        self.mask = polling.poller(file)
         self.queues = polling.queues(file)
 
     def enter(self) -> None:
-        """Wait on the file's queues."""
-        exclusive = bool(self.events & EPOLLEXCLUSIVE)
+        """Wait on those of the file's queues that are about what is wanted, and on no other."""
+        events = self.events
+        exclusive = bool(events & EPOLLEXCLUSIVE)
         for queue, key in self.queues:
-            queue.add(self.read_woken if key & EPOLLIN else self.write_woken, exclusive)
+            if key & EPOLLIN:
+                # Who waits for the end only is woken with the readers.
+                wanted, woken = events & READING or not events & WRITING, self.read_woken
+            else:
+                wanted, woken = events & WRITING, self.write_woken
+            if wanted:
+                queue.add(woken, exclusive)
+            else:
+                queue.discard(woken)
 
     def leave(self) -> None:
         """Wait on them no longer."""
@@ -78,15 +87,11 @@ class Item:
 
     def read_woken(self) -> bool:
         """The reading queue was woken (ep_poll_callback): whether this one takes a wake-up for one waiter only."""
-        events = self.events
-        # Who waits for the end only is woken with the readers.
-        if (events & READING or not events & WRITING) and events & ~PRIVATE_BITS:
-            return self.epoll.note(self)
-        return False  # or disarmed by EPOLLONESHOT
+        return self.epoll.note(self) if self.events & ~PRIVATE_BITS else False  # disarmed by EPOLLONESHOT
 
     def write_woken(self) -> bool:
         """The writing queue was woken."""
-        return self.epoll.note(self) if self.events & WRITING and self.events & ~PRIVATE_BITS else False
+        return self.epoll.note(self) if self.events & ~PRIVATE_BITS else False
 
 
 class Epoll(File):
@@ -136,6 +141,7 @@ class Epoll(File):
             raise SyscallError(Errno.EINVAL)
         item.events = events | EPOLLERR | EPOLLHUP
         item.data = data
+        item.enter()
         self._poll_new(item)
 
     def remove(self, fd: int, file: File) -> None:
@@ -182,7 +188,8 @@ class Epoll(File):
                 break
             wanted = item.events
             del ready[item]
-            bits = item.poll() & wanted
+            mask = item.mask
+            bits = mask(item.file) & wanted
             if not bits:
                 continue
             events.append((bits, item.data))

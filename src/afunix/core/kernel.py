@@ -78,7 +78,8 @@ class Kernel:
 
     def reattach(self, message: Message) -> None:
         """The descriptors of a message are in flight again, as before they were taken."""
-        self._count(message, len(message.files))
+        self.inflight[message.user] = self.inflight.get(message.user, 0) + len(message.files)
+        self.flight.count(message.files, 1)
 
     def attach(self, message: Message, caller: Caller) -> None:
         """Count the descriptors that a message puts in flight for the sending user (unix_attach_fds, SCM-2).
@@ -86,28 +87,24 @@ class Kernel:
         ETOOMANYREFS: more are in flight than RLIMIT_NOFILE, and the caller has no capability that exempts it.
         """
         credentials = caller.credentials
-        user = credentials.uid
+        message.user = user = credentials.uid
         if (
             self.inflight.get(user, 0) > caller.nofile
             and not credentials.capable(CAP_SYS_RESOURCE)
             and not credentials.capable(CAP_SYS_ADMIN)
         ):
             raise SyscallError(Errno.ETOOMANYREFS)
-        message.user = user
-        self._count(message, len(message.files))
+        self.reattach(message)
 
     def detach(self, message: Message) -> None:
         """The descriptors of a message leave it for a receiver, who owns them now (unix_detach_fds)."""
-        self._count(message, -len(message.files))
-        message.files = ()
-
-    def _count(self, message: Message, change: int) -> None:
-        left = self.inflight.get(message.user, 0) + change
+        left = self.inflight[message.user] - len(message.files)
         if left:
             self.inflight[message.user] = left
         else:
-            self.inflight.pop(message.user, None)
-        self.flight.count(message.files, 1 if change > 0 else -1)
+            del self.inflight[message.user]
+        self.flight.count(message.files, -1)
+        message.files = ()
 
     def uncharge(self, message: Message) -> None:
         """Give a message's truesize back to its owner, and wake it where it can send again (sock_wfree)."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import (
     EPOLLIN,
@@ -49,9 +48,9 @@ def mask(file: File) -> int:
     return bits
 
 
-def poller(file: File) -> Callable[[], int]:
-    """`mask` of this file, for who asks often."""
-    return partial(readiness.mask, file) if isinstance(file, Socket) else partial(mask, file)
+def poller(file: File) -> Callable[[Any], int]:
+    """`mask` for this kind of file, for who asks often."""
+    return readiness.mask if isinstance(file, Socket) else mask
 
 
 def queues(file: File) -> tuple[tuple[WaitQueue, int], ...]:

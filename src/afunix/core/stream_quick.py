@@ -5,12 +5,20 @@ Each does what `stream.send` and `stream.receive` would, or says that it isn't t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from afunix.core.message import Message
 from afunix.core.socket import ESTABLISHED, Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 
-__all__ = ["hand_back", "hand_over", "plain", "put", "split", "take"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from afunix.core.caller import Caller
+    from afunix.core.file import File
+
+__all__ = ["hand_back", "hand_over", "plain", "put", "put_files", "split", "take", "take_files"]
 
 SMALL = 192
 SMALL_TRUESIZE = 768
@@ -105,6 +113,31 @@ def put(sock: Socket, data: bytes) -> int:
     return size
 
 
+def put_files(sock: Socket, caller: Caller, data: bytes, files: Sequence[File]) -> int:
+    """`put` of a small message with descriptors, which belong to the queue then; 0: it is not the common case.
+
+    ETOOMANYREFS: see Kernel.attach. Unless it was sent, the files stay the caller's.
+    """
+    peer = sock.peer
+    size = len(data)
+    if (
+        peer is None
+        or not 0 < size <= SMALL
+        or sock.wmem >= sock.sndbuf
+        or not plain(sock, peer)
+        or not peer.passrights
+    ):
+        return 0
+    kernel = sock.kernel
+    message = Message(data, SMALL_TRUESIZE, sock, files)
+    kernel.attach(message, caller)
+    sock.wmem += SMALL_TRUESIZE
+    peer.queue.append(message)
+    if peer.readable:
+        kernel.wakeups.pending[peer.readable] = None
+    return size
+
+
 def _cost(size: int, wmem: int, sndbuf: int) -> int:
     """The truesize of so many bytes sent at once, in however many buffers; 0 if they don't fit whole."""
     if size <= STREAM_CHUNK:
@@ -181,6 +214,29 @@ def take(sock: Socket, size: int) -> bytes | None:
         message.whole = None
         spare.append(message)
     return data[consumed:] if consumed else data
+
+
+def take_files(sock: Socket, size: int) -> tuple[bytes, Sequence[File], bytes | None] | None:
+    """`take` of a whole message with descriptors, which are the caller's then; and the sender's address.
+
+    None: it is not the common case.
+    """
+    queue = sock.queue
+    if not queue or sock.oob is not None or sock.error is not None or sock.peek_off >= 0 or sock.state != ESTABLISHED:
+        return None
+    message = queue[0]
+    files = message.files
+    data = message.data
+    if not files or message.consumed or not 0 < len(data) <= size or type(data) is not bytes:
+        return None
+    queue.popleft()
+    kernel = sock.kernel
+    kernel.detach(message)
+    owner = message.owner
+    owner.wmem -= message.truesize
+    if owner.writable and owner.has_space:
+        kernel.wakeups.pending[owner.writable] = None
+    return data, files, owner.address
 
 
 def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:

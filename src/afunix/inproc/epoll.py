@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["epoll"]
 
 FD_SETSIZE: Final = 1023
+Events = list[tuple[int, int]]
+"""Masks of events, each with the descriptor it is of."""
+
 HOST_EVERY: Final = 4
 """While there is always something of ours, the host is asked with every so manieth poll: a poll is a system call."""
 
@@ -155,6 +158,10 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """Pairs of descriptor and events, at least one within timeout seconds, None or negative for no limit."""
+        return [(number, mask) for mask, number in self.events(timeout, maxevents)]
+
+    def events(self, timeout: float | None, maxevents: int) -> Events:
+        """What `poll` returns, in the core's form: events first."""
         if self.closed:
             self._check()
         if maxevents == -1:
@@ -173,30 +180,28 @@ class epoll:  # noqa: N801 - its name in the standard library
             return events
         return self._wait(None if timeout is None or timeout < 0 else MONOTONIC() + timeout, maxevents)
 
-    def _ready(self, maxevents: int) -> list[tuple[int, int]]:
-        events: list[tuple[int, int]] = []
+    def _ready(self, maxevents: int) -> Events:
+        events: Events = []
         for part in self._parts:
             core = part.core
             if core.ready and len(events) < maxevents:
                 with part.lock:
                     found = core.wait_nowait(maxevents - len(events))
-                if found.__class__ is list:
-                    for mask, number in found:
-                        events.append((number, mask))  # type: ignore[arg-type]
+                if isinstance(found, list):
+                    events = events + found if events else found  # type: ignore[assignment, operator]
         return events
 
-    def _host_ready(self, timeout: float | None, maxevents: int) -> list[tuple[int, int]]:
-        assert self._pipe is not None
-        events: list[tuple[int, int]] = self._host.poll(timeout, maxevents + 1)
+    def _host_ready(self, timeout: float | None, maxevents: int) -> Events:
+        events = self._host.poll(timeout, maxevents + 1)
         if not events:
-            return events
+            return []
+        assert self._pipe is not None
         bell = self._pipe.fileno()
         if any(fd == bell for fd, _ in events):
             self._pipe.drain()
-            events = [event for event in events if event[0] != bell]
-        return events[:maxevents]
+        return [(mask, fd) for fd, mask in events if fd != bell][:maxevents]
 
-    def _wait(self, until: float | None, maxevents: int) -> list[tuple[int, int]]:
+    def _wait(self, until: float | None, maxevents: int) -> Events:
         sleeper = Sleeper()
         while True:
             outside = bool(self._host_fds)
@@ -205,7 +210,7 @@ class epoll:  # noqa: N801 - its name in the standard library
                 self._outside += 1
             else:
                 self._sleepers[sleeper] = None
-            theirs: list[tuple[int, int]] = []
+            theirs: Events = []
             self._listen(True)
             try:
                 events = self._ready(maxevents)

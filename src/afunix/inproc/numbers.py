@@ -27,7 +27,8 @@ FD_MASK: Final = (1 << FD_BITS) - 1
 SLOTS: Final = 1 << 30 - FD_BITS
 """Live processes at most, over all kernels of this interpreter."""
 
-_processes: list[Process | None] = []
+_processes: dict[int, Process] = {}
+"""By what their numbers have before the descriptor."""
 _free: list[int] = []
 
 
@@ -38,28 +39,23 @@ def is_virtual(number: object) -> TypeGuard[int]:
 
 def place(process: Process) -> int:
     """Give a process a slot: its first number is the result."""
-    if _free:
-        slot = _free.pop()
-        _processes[slot] = process
-    else:
-        slot = len(_processes)
-        if slot == SLOTS:
-            raise OSError(f"more than {SLOTS} live processes")
-        _processes.append(process)
-    return FIRST | slot << FD_BITS
+    slot = _free.pop() if _free else len(_processes)
+    if slot == SLOTS:
+        raise OSError(f"more than {SLOTS} live processes")
+    base = FIRST | slot << FD_BITS
+    _processes[base >> FD_BITS] = process
+    return base
 
 
 def forget(base: int) -> None:
     """The process with this first number is gone."""
-    slot = base - FIRST >> FD_BITS
-    _processes[slot] = None
-    _free.append(slot)
+    del _processes[base >> FD_BITS]
+    _free.append(base - FIRST >> FD_BITS)
 
 
 def process_of(number: int) -> Process:
     """The process that a virtual number belongs to: EBADF as OSError."""
-    slot = number - FIRST >> FD_BITS
-    process = _processes[slot] if 0 <= slot < len(_processes) else None
+    process = _processes.get(number >> FD_BITS)
     if process is None:
         raise bad_descriptor()
     return process
@@ -67,9 +63,10 @@ def process_of(number: int) -> Process:
 
 def find(number: int) -> tuple[Process, int, File]:
     """Process, descriptor and open file of a virtual number: EBADF as OSError."""
-    process = process_of(number)
-    fd = number & FD_MASK
-    file = process.core.descriptors.files.get(fd)
-    if file is None:
-        raise bad_descriptor()
-    return process, fd, file
+    process = _processes.get(number >> FD_BITS)
+    if process is not None:
+        fd = number & FD_MASK
+        file = process.core.descriptors.files.get(fd)
+        if file is not None:
+            return process, fd, file
+    raise bad_descriptor()

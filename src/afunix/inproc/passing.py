@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from afunix.abi.constants import MSG_OOB, SCM_RIGHTS, SOL_SOCKET
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
+from afunix.abi.structs import INT
 from afunix.core import ancillary
 from afunix.core.errors import Unmodelled
 from afunix.core.file import File
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from afunix.core.socket import Socket
     from afunix.inproc.process import Process
 
-__all__ = ["HostFile", "control", "file_of", "install", "outgoing", "release"]
+__all__ = ["HostFile", "control", "descriptors", "file_of", "files_of", "install", "outgoing", "release"]
 
 CMSGHDR_SIZE = CMSGHDR.size
 
@@ -69,21 +71,24 @@ def outgoing(
     process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
-    wrong: SyscallError | None = None
     try:
         fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:
-        fds, creds, wrong = error.fds, None, error
+        release(files_of(error.fds, open_file))
+        raise
+    return files_of(fds, open_file), creds
+
+
+def files_of(fds: Iterable[int], open_file: Callable[[int], File] = file_of) -> list[File]:
+    """References to what all these numbers refer to, or to none of it: EBADF as OSError."""
     files: list[File] = []
     try:
         for fd in fds:
             files.append(open_file(fd))
-        if wrong is not None:
-            raise wrong
     except BaseException:
         release(files)
         raise
-    return files, creds
+    return files
 
 
 def control(
@@ -112,3 +117,15 @@ def control(
         items.append((level, kind, raw[position + CMSGHDR_SIZE : position + length]))
         position += cmsg_align(length)
     return items, extra
+
+
+def descriptors(process: Process, received: Received, sock: Socket, room: int, flags: int) -> tuple[list[int], int]:
+    """`control` for who wants the numbers of the descriptors only."""
+    if ancillary.only_rights(sock) and not received.flags & MSG_OOB:
+        return ancillary.deliver_rights(received.files, room, flags, partial(install, process))
+    items, extra = control(process, received, sock, room, flags)
+    fds: list[int] = []
+    for level, kind, data in items:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds += [fd for (fd,) in INT.iter_unpack(data[: len(data) - len(data) % INT.size])]
+    return fds, extra

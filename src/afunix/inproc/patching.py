@@ -20,7 +20,7 @@ from afunix.inproc.epoll import epoll
 from afunix.inproc.kernel import Kernel, _patched
 from afunix.inproc.select import poll, select
 from afunix.inproc.selectors import EpollSelector, PollSelector, SelectSelector
-from afunix.inproc.socket import fromfd, socket, socketpair
+from afunix.inproc.socket import fromfd, recv_fds, send_fds, socket, socketpair
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,6 +62,8 @@ REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
             "close": _close,
             "dup": _dup,
             "fromfd": fromfd,
+            "recv_fds": recv_fds,
+            "send_fds": send_fds,
             "socket": socket,
             "socketpair": _socketpair,
         },

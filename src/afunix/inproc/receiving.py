@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket as standard
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
 from afunix.abi.errno import SyscallError
+from afunix.core import ancillary
 from afunix.core.socket import ESTABLISHED
-from afunix.core.stream_quick import take
+from afunix.core.stream_quick import take, take_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import to_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
@@ -29,9 +31,10 @@ class Receiving(Endpoint):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
-        if not flags and self._take is not nothing_to_take:
+        quick = self._take
+        if not flags and quick is not nothing_to_take:
             with self._lock:
-                data = self._take(self._sock, bufsize)  # type: ignore[arg-type]
+                data = quick(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
                     if self._pending:
                         self._wakeups.apply()
@@ -73,12 +76,14 @@ class Receiving(Endpoint):
             self._taker = taker
             return data
 
-    def _receive(self, size: int, flags: int, room: int | None) -> tuple[Received, list[tuple[int, int, bytes]], int]:
+    def _receive(
+        self, size: int, flags: int, room: int | None, control: Callable[..., tuple[list[Any], int]] = passing.control
+    ) -> tuple[Received, list[Any], int]:
         """What came, its control messages in so many bytes of room, and bits for msg_flags; None: without any."""
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags))
+        flags = to_linux_flags(int(flags)) if flags else 0
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:
             try:
@@ -93,10 +98,10 @@ class Receiving(Endpoint):
                     )
                 else:
                     received = transfer.receive(kernel, sock, size, plain, self._timeout is None)
-                items: list[tuple[int, int, bytes]] = []
+                items: list[Any] = []
                 extra = 0
                 if room is not None:
-                    items, extra = passing.control(process, received, sock, room, flags)
+                    items, extra = control(process, received, sock, room, flags)
                 received.done()
                 return received, items, extra
             except SyscallError as error:
@@ -141,6 +146,23 @@ class Receiving(Endpoint):
             raise ValueError("invalid ancillary data buffer length")
         received, items, extra = self._receive(bufsize, flags, ancbufsize)
         return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
+
+    def _recv_fds(self, bufsize: int, room: int, flags: int) -> tuple[bytes, list[int], int, Any]:
+        """What recvmsg does, but of control messages only the descriptors are told; of a virtual socket."""
+        if bufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        if not flags and self._take is not nothing_to_take and ancillary.only_rights(self._sock):  # type: ignore[arg-type]
+            with self._lock:
+                taken = take_files(self._sock, bufsize)  # type: ignore[arg-type]
+                if taken is not None:
+                    data, files, address = taken
+                    fds, extra = ancillary.deliver_rights(files, room, flags, partial(passing.install, self._process))
+                    passing.release(files)
+                    if self._pending:
+                        self._wakeups.apply()
+                    return data, fds, to_host_flags(extra), to_python(address) if address else None
+        received, fds, extra = self._receive(bufsize, flags, room, passing.descriptors)
+        return received.data, fds, to_host_flags(received.flags | extra), _sender(received)
 
     def recvmsg_into(
         self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /

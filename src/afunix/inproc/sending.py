@@ -6,8 +6,9 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from afunix.abi.constants import SOCK_DGRAM, SOCK_STREAM
+from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core.stream_quick import put_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import from_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_put
@@ -27,9 +28,10 @@ class Sending(Endpoint):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, and return how many bytes went."""
-        if not flags and type(data) is bytes and self._put is not nothing_to_put:
+        quick = self._put
+        if not flags and type(data) is bytes and quick is not nothing_to_put:
             with self._lock:
-                sent = self._put(self._sock, data)  # type: ignore[arg-type]
+                sent = quick(self._sock, data)  # type: ignore[arg-type]
                 if sent and self._pending:
                     self._wakeups.apply()
             if sent:
@@ -45,17 +47,29 @@ class Sending(Endpoint):
         sock = self._sock
         return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and self._timeout is not None else None
 
-    def _send(self, data: bytes, flags: int, address: bytes | None = None, items: Sequence[ControlMessage] = ()) -> int:
+    def _send(
+        self,
+        data: bytes,
+        flags: int,
+        address: bytes | None = None,
+        items: Sequence[ControlMessage] = (),
+        fds: Sequence[int] = (),
+    ) -> int:
+        """With control messages, or in place of them with these descriptors."""
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags))
+        flags = to_linux_flags(int(flags)) if flags else 0
         files: Sequence[File] = ()
         creds = None
         with kernel.lock:
             try:
                 sock = self._open(sock)
-                if items:
+                if fds:
+                    files = passing.files_of(fds)
+                    if len(fds) > SCM_MAX_FD:
+                        raise SyscallError(Errno.EINVAL)
+                elif items:
                     files, creds = passing.outgoing(process, sock, items)
                 if not self._timeout:
                     wait = self._timeout is None
@@ -85,9 +99,10 @@ class Sending(Endpoint):
         if sock is None:
             super().sendall(data, flags)
             return
-        if not flags and type(data) is bytes:
+        quick = self._put
+        if not flags and type(data) is bytes and quick is not nothing_to_put:
             with self._lock:
-                sent = self._put(sock, data)
+                sent = quick(sock, data)
                 if sent and self._pending:
                     self._wakeups.apply()
             if sent:
@@ -147,7 +162,7 @@ class Sending(Endpoint):
         sock = self._sock
         if sock is None:
             return super().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
-        data = b"".join([_whole(buffer) for buffer in buffers])
+        data = _joined(buffers)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
             try:
@@ -159,11 +174,39 @@ class Sending(Endpoint):
         raw = None if address is None else self._destination(address)
         return self._send(data, flags, raw, items)
 
+    def _send_fds(self, buffers: Iterable[Any], fds: Sequence[int], flags: int, address: Any) -> int:
+        """What sendmsg does with one SCM_RIGHTS message, without making it; of a virtual socket."""
+        data = _joined(buffers)
+        if address is not None:
+            return self._send(data, flags, self._destination(address), (), fds)
+        sent = 0
+        if not flags and fds and self._put is not nothing_to_put:
+            with self._lock:
+                files = passing.files_of(fds)
+                try:
+                    if len(fds) <= SCM_MAX_FD:
+                        sent = put_files(self._sock, self._process.core, data, files)  # type: ignore[arg-type]
+                except SyscallError as error:
+                    raise os_error(error) from None
+                finally:
+                    if not sent:
+                        passing.release(files)
+                if self._pending:
+                    self._wakeups.apply()
+            if self._kernel.roused:
+                self._kernel.make_way()
+        return sent or self._send(data, flags, None, (), fds)
+
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file until its end; the file's position follows."""
         if self._sock is None:
             return super().sendfile(file, offset, count)
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return, attr-defined]
+
+
+def _joined(buffers: Iterable[Any]) -> bytes:
+    parts = [_whole(buffer) for buffer in buffers]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _whole(data: Any, most: int | None = None) -> bytes:

@@ -20,6 +20,7 @@ from afunix.abi.constants import (
     SOCK_TYPE_MASK,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import cmsg_len
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
 from afunix.core.errors import Unmodelled
@@ -241,19 +242,22 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
 
 def send_fds(sock: Any, buffers: Iterable[Any], fds: Iterable[int], flags: int = 0, address: Any = None) -> int:
     """Send descriptors, of virtual sockets and of the host, over an AF_UNIX socket."""
-    sent: int = sock.sendmsg(
-        buffers,
-        [(standard.SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))],
-        flags,
-        *(() if address is None else (address,)),
-    )
+    numbers_ = array.array("i", fds)
+    if isinstance(sock, Sending) and sock._sock is not None:
+        return sock._send_fds(buffers, numbers_, flags, address)
+    items = [(standard.SOL_SOCKET, SCM_RIGHTS, numbers_)]
+    sent: int = sock.sendmsg(buffers, items, flags, *(() if address is None else (address,)))
     return sent
 
 
 def recv_fds(sock: Any, bufsize: int, maxfds: int, flags: int = 0) -> tuple[bytes, list[int], int, Any]:
     """Data, at most maxfds descriptors, msg_flags, the sender's address."""
+    if maxfds < 0:
+        raise OverflowError("CMSG_LEN() argument out of range")
+    room = cmsg_len(maxfds * INT.size)
+    if isinstance(sock, Receiving) and sock._sock is not None:
+        return sock._recv_fds(bufsize, room, flags)
     fds = array.array("i")
-    room = (16 + maxfds * fds.itemsize + 7) & ~7
     data, ancdata, flags, address = sock.recvmsg(bufsize, room, flags)
     for level, kind, item in ancdata:
         if level == standard.SOL_SOCKET and kind == SCM_RIGHTS:
