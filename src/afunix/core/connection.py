@@ -88,7 +88,7 @@ def connect(sock: Socket, caller: Caller, address: bytes) -> Socket | WouldBlock
     listener has room: CONN-4, CONN-5); and what Names.find raises.
     """
     kernel = sock.kernel
-    if sock.wants_credentials:
+    if sock.passcred or sock.passpidfd:
         kernel.names.autobind(sock)
     return connect_to(sock, caller, kernel.names.find(caller, address, sock.type))
 
@@ -148,7 +148,8 @@ def accept(sock: Socket) -> Socket | WouldBlock:
         raise SyscallError(Errno.EOPNOTSUPP)
     if sock.state != LISTEN:
         raise SyscallError(Errno.EINVAL)
-    sock.take_error()
+    if sock.error is not None:
+        sock.take_error()
     if not sock.queue:
         return sock.wait_readable
     message = sock.queue.popleft()

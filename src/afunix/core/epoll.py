@@ -65,33 +65,34 @@ class Item:
         """Wait on those of the file's queues that are about what is wanted, and on no other."""
         events = self.events
         exclusive = bool(events & EPOLLEXCLUSIVE)
+        writing = events & WRITING
+        reading = events & READING or not writing  # who waits for the end only is woken with the readers
         for queue, key in self.queues:
-            if key & EPOLLIN:
-                # Who waits for the end only is woken with the readers.
-                wanted, woken = events & READING or not events & WRITING, self.read_woken
+            if reading if key & EPOLLIN else writing:
+                queue.add(self.woken, exclusive)
             else:
-                wanted, woken = events & WRITING, self.write_woken
-            if wanted:
-                queue.add(woken, exclusive)
-            else:
-                queue.discard(woken)
+                queue.discard(self.woken)
 
     def leave(self) -> None:
         """Wait on them no longer."""
-        for queue, key in self.queues:
-            queue.discard(self.read_woken if key & EPOLLIN else self.write_woken)
+        for queue, _ in self.queues:
+            queue.discard(self.woken)
 
     def closed(self) -> None:
         """The last reference to the file is gone (eventpoll_release)."""
         self.epoll.forget(self)
 
-    def read_woken(self) -> bool:
-        """The reading queue was woken (ep_poll_callback): whether this one takes a wake-up for one waiter only."""
-        return self.epoll.note(self) if self.events & ~PRIVATE_BITS else False  # disarmed by EPOLLONESHOT
-
-    def write_woken(self) -> bool:
-        """The writing queue was woken."""
-        return self.epoll.note(self) if self.events & ~PRIVATE_BITS else False
+    def woken(self) -> bool:
+        """It may be ready (ep_poll_callback): whether this one takes a wake-up that is for one waiter only."""
+        if not self.events & ~PRIVATE_BITS:
+            return False  # disarmed by EPOLLONESHOT
+        epoll = self.epoll
+        epoll.ready[self] = None
+        readable = epoll.readable
+        if not readable:
+            return False
+        epoll.wakeups.pending[readable] = None
+        return True
 
 
 class Epoll(File):
@@ -166,15 +167,6 @@ class Epoll(File):
         self.ready.pop(item, None)
         item.file.watchers = tuple(other for other in item.file.watchers if other is not item)
 
-    def note(self, item: Item) -> bool:
-        """An item may be ready; whether somebody waits for one."""
-        self.ready[item] = None
-        readable = self.readable
-        if not readable:
-            return False
-        self.wakeups.pending[readable] = None
-        return True
-
     def wait_nowait(self, maxevents: int) -> list[tuple[int, object]] | WouldBlock:
         """Up to maxevents pairs of events and data (ep_send_events). EINVAL: maxevents below 1."""
         if maxevents <= 0:
@@ -183,20 +175,25 @@ class Epoll(File):
         if not ready:
             return self.wait_readable
         events: list[tuple[int, object]] = []
+        # Going back to the end changes the order only where some are not looked at.
+        more = len(ready) > maxevents
         for item in list(ready):
-            if len(events) >= maxevents:
-                break
             wanted = item.events
-            del ready[item]
             mask = item.mask
             bits = mask(item.file) & wanted
             if not bits:
+                del ready[item]
                 continue
             events.append((bits, item.data))
-            if not wanted & ONE_REPORT:
+            if wanted & ONE_REPORT:
+                del ready[item]
+                if wanted & EPOLLONESHOT:
+                    item.events = wanted & PRIVATE_BITS
+            elif more:
+                del ready[item]
                 ready[item] = None
-            elif wanted & EPOLLONESHOT:
-                item.events = wanted & PRIVATE_BITS
+            if more and len(events) >= maxevents:
+                break
         return events or self.wait_readable
 
     def poll(self) -> int:

@@ -160,8 +160,9 @@ class PathWalk:
 
 
 @lru_cache(maxsize=1024)
-def _names(path: bytes) -> list[bytes]:
-    return path[1:].split(b"/")
+def _names(path: bytes) -> list[bytes] | None:
+    """The names in an absolute path."""
+    return path[1:].split(b"/") if path[:1] == b"/" and len(path) < PATH_MAX else None
 
 
 def straight(caller: PathCaller, path: bytes) -> Inode | None:
@@ -169,13 +170,14 @@ def straight(caller: PathCaller, path: bytes) -> Inode | None:
 
     The common case of `PathWalk.to_end` at a quarter of the cost; what is refused on the way is left to that.
     """
-    here: Inode | None = caller.root  # type: ignore[assignment]
-    if path[:1] != b"/" or len(path) >= PATH_MAX:
+    names = _names(path)
+    here = caller.root
+    if names is None:
         return None
-    for name in _names(path):
+    for name in names:
         if not isinstance(here, Directory):
             return None
         if here.mode & S_IXUGO != S_IXUGO and not permitted(caller.credentials, here, MAY_EXEC):
             return None
         here = here.entries.get(name)
-    return None if isinstance(here, Symlink) else here
+    return here if isinstance(here, Inode) and not isinstance(here, Symlink) else None

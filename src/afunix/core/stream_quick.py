@@ -196,7 +196,7 @@ def take(sock: Socket, size: int) -> bytes | None:
         part = data[consumed : message.consumed]
         return part if type(part) is bytes else bytes(part)
     if not left or (left < size and (len(queue) > 1 or sock.rcvlowat > 1)):
-        return _take_long(sock, message, size) if message.offset == 0 and message.whole is not None else None
+        return _take_many(sock, size) if message.whole is None else _take_long(sock, message, size)
     queue.popleft()
     owner = message.owner
     owner.wmem -= message.truesize
@@ -243,7 +243,7 @@ def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
     """All of one send that lies in several buffers, if nothing lies behind it: its own bytes, uncopied."""
     whole = first.whole
     queue = sock.queue
-    if whole is None or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
+    if whole is None or first.offset or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
         return None
     end = 0
     for message in queue:
@@ -260,3 +260,26 @@ def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
     if writable and owner.has_space:
         sock.kernel.wakeups.pending[writable] = None
     return whole
+
+
+def _take_many(sock: Socket, size: int) -> bytes | None:
+    """All of several sends, if they fit."""
+    queue = sock.queue
+    if sock.rcvlowat > 1 or sock.passcred or sock.passpidfd:
+        return None
+    parts = []
+    for message in queue:
+        data = message.data
+        if message.consumed:
+            data = data[message.consumed :]
+        size -= len(data)
+        if size < 0 or not data or message.files or message.whole is not None:
+            return None
+        parts.append(data)
+    for message in queue:
+        message.owner.wmem -= message.truesize
+    owner = queue[0].owner
+    queue.clear()
+    if owner.writable and owner.has_space:
+        sock.kernel.wakeups.pending[owner.writable] = None
+    return b"".join(parts)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take"]
 
+PATIENCE: Final = 8
+"""How many unanswered sends let their readers run, to begin with (`Sending._make_way`)."""
+
 LEVELS: Final = host.to_linux("SOL_")
 """Numbers of option levels that are other on the host than on Linux."""
 
@@ -51,6 +54,7 @@ class Endpoint(standard.socket):
         "_kernel",
         "_kind",
         "_lock",
+        "_patience",
         "_pending",
         "_process",
         "_put",
@@ -58,6 +62,7 @@ class Endpoint(standard.socket):
         "_take",
         "_taker",
         "_timeout",
+        "_unanswered",
         "_waits",
         "_wakeups",
     )
@@ -74,14 +79,14 @@ class Endpoint(standard.socket):
             process = current()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else int(type)
-            with kernel.lock:
-                try:
-                    sock = connection.create(
-                        kernel.core, process.core, kind & SOCK_TYPE_MASK, proto if proto > 0 else 0
-                    )
-                    fd = process.core.descriptors.install(sock, cloexec=True)
-                except SyscallError as error:
-                    raise os_error(error) from None
+            kernel.lock.acquire()
+            try:
+                sock = connection.create(kernel.core, process.core, kind & SOCK_TYPE_MASK, proto if proto > 0 else 0)
+                fd = process.core.descriptors.install(sock, cloexec=True)
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                kernel.lock.release()
             if kind & SOCK_NONBLOCK:
                 sock.nonblock = True
             self._begin(process, fd, sock)
@@ -110,6 +115,8 @@ class Endpoint(standard.socket):
         self._kernel = kernel
         self._lock = kernel.lock
         self._taker: Taker | None = None
+        self._unanswered = 0
+        self._patience = PATIENCE
         self._wakeups = wakeups
         self._pending = wakeups.pending
         self._sock = sock

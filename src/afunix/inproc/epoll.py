@@ -164,10 +164,10 @@ class epoll:  # noqa: N801 - its name in the standard library
         """What `poll` returns, in the core's form: events first."""
         if self.closed:
             self._check()
-        if maxevents == -1:
+        if maxevents <= 0:
+            if maxevents != -1:
+                raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
             maxevents = FD_SETSIZE
-        elif maxevents <= 0:
-            raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
         events = self._ready(maxevents)
         if self._host_fds:
             if events or timeout == 0:
@@ -185,8 +185,11 @@ class epoll:  # noqa: N801 - its name in the standard library
         for part in self._parts:
             core = part.core
             if core.ready and len(events) < maxevents:
-                with part.lock:
+                part.lock.acquire()
+                try:
                     found = core.wait_nowait(maxevents - len(events))
+                finally:
+                    part.lock.release()
                 if isinstance(found, list):
                     events = events + found if events else found  # type: ignore[assignment, operator]
         return events

@@ -49,6 +49,8 @@ class Kernel:
         self.table = ProcessTable(self.filesystem, time.time, pid_max=PID_MAX)
         # A sleeping thread was woken, and should run now rather than find this one in its way.
         self.roused = False
+        # A signal handler waits for the end of the operation.
+        self.signalled = False
         self._main: Process | None = None
         # Descriptors of objects that were collected as garbage while this thread was in the middle of an operation.
         self.abandoned: deque[Callable[[], None]] = deque()
@@ -122,13 +124,22 @@ class Kernel:
         while self.abandoned:
             self.abandoned.popleft()()
 
+    def leave(self) -> None:
+        """After an operation: `settle`, and give the lock back, which was acquired for it."""
+        try:
+            self.core.changed.clear()
+            if self.core.wakeups.pending or self.abandoned:
+                self.settle()
+        finally:
+            self.lock.release()
+
     def make_way(self) -> None:
         """After an operation that woke a sleeping thread, without the lock: let it run.
 
         Two threads that take turns are three times faster so: else the woken one finds the interpreter taken, goes to
         sleep again and has to be woken once more.
         """
-        self.roused = False
+        self.roused = self.signalled = False
         YIELD()
 
 

@@ -169,11 +169,11 @@ class Process:
     def close(self, fd: int, file: File) -> None:
         """Close a descriptor, if it still refers to this file."""
         kernel = self.kernel
-        with kernel.lock:
-            try:
-                self._close(fd, file)
-            finally:
-                kernel.settle()
+        kernel.lock.acquire()
+        try:
+            self._close(fd, file)
+        finally:
+            kernel.leave()
         if kernel.roused:
             kernel.make_way()
 

@@ -31,15 +31,20 @@ class Receiving(Endpoint):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
+        self._unanswered = 0
         quick = self._take
         if not flags and quick is not nothing_to_take:
-            with self._lock:
+            lock = self._lock
+            lock.acquire()
+            try:
                 data = quick(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
                     if self._pending:
                         self._wakeups.apply()
                     return data
                 taker = self._enter(bufsize) if self._waits else None
+            finally:
+                lock.release()
             if taker is not None and (data := self._await(taker, bufsize)) is not None:
                 return data
         if self._sock is None:
@@ -83,6 +88,7 @@ class Receiving(Endpoint):
         sock = self._sock
         process = self._process
         kernel = process.kernel
+        self._unanswered = 0
         flags = to_linux_flags(int(flags)) if flags else 0
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:

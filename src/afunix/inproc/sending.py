@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sending"]
 
+MOST_PATIENCE: Final = 256
+"""At most so many sends in a row, without a receive between them, let the thread that they wake run at once. Who goes
+on then may not be waiting for answers: the reader gets the interpreter when it is its turn, and finds more to read."""
+WORTH_A_SWITCH: Final = 32768
+"""Bytes whose copying costs about as much as going to another thread and back."""
+
 
 class Sending(Endpoint):
     """A socket that sends."""
@@ -30,13 +36,19 @@ class Sending(Endpoint):
         """Send, and return how many bytes went."""
         quick = self._put
         if not flags and type(data) is bytes and quick is not nothing_to_put:
-            with self._lock:
+            lock = self._lock
+            lock.acquire()
+            try:
                 sent = quick(self._sock, data)  # type: ignore[arg-type]
                 if sent and self._pending:
                     self._wakeups.apply()
+            finally:
+                lock.release()
             if sent:
                 if self._kernel.roused:
-                    self._kernel.make_way()
+                    self._make_way(sent)
+                elif self._unanswered > self._patience:
+                    self._unanswered = self._patience
                 return sent
         if self._sock is None:
             return super().send(data, flags)
@@ -90,8 +102,26 @@ class Sending(Endpoint):
             finally:
                 kernel.settle()
         if kernel.roused:
-            kernel.make_way()
+            self._make_way(sent)
         return sent
+
+    def _make_way(self, sent: int) -> None:
+        """A reader was woken: let it run at once, unless this thread sends on and on, each time not much.
+
+        Whether it does shows when the reader is not let run for once: at the next send it is not back yet. If it is,
+        this thread has waited meanwhile, for an answer that comes another way; that is tried ever more seldom.
+        """
+        kernel = self._kernel
+        if sent < WORTH_A_SWITCH and not kernel.signalled:
+            self._unanswered += 1
+            ahead = self._unanswered - self._patience
+            if ahead == 1:
+                kernel.roused = False
+                return
+            if ahead > 1:
+                self._unanswered = 0
+                self._patience = min(2 * self._patience, MOST_PATIENCE)
+        kernel.make_way()
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of it. After an error nobody knows how much went."""
@@ -107,7 +137,9 @@ class Sending(Endpoint):
                     self._wakeups.apply()
             if sent:
                 if self._kernel.roused:
-                    self._kernel.make_way()
+                    self._make_way(sent)
+                elif self._unanswered > self._patience:
+                    self._unanswered = self._patience
                 return
         data = _whole(data)
         if self._timeout is None:
@@ -194,7 +226,7 @@ class Sending(Endpoint):
                 if self._pending:
                     self._wakeups.apply()
             if self._kernel.roused:
-                self._kernel.make_way()
+                self._make_way(sent)
         return sent or self._send(data, flags, None, (), fds)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:

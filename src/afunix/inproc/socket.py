@@ -8,7 +8,7 @@ from __future__ import annotations
 import array
 import socket as standard
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -24,6 +24,7 @@ from afunix.abi.message import cmsg_len
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
 from afunix.core.errors import Unmodelled
+from afunix.core.wait import WouldBlock
 from afunix.inproc import host, numbers, transfer
 from afunix.inproc.addresses import from_python, to_python
 from afunix.inproc.endpoint import LEVELS, duplicate
@@ -31,6 +32,9 @@ from afunix.inproc.host import MONOTONIC, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
 from afunix.inproc.sending import Sending
+
+if TYPE_CHECKING:
+    from afunix.core.socket import Socket
 
 __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
@@ -91,17 +95,18 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if raw[0] != SLASH:
             raw = process.path(raw)
         kernel = self._kernel
-        with kernel.lock:
-            try:
-                self._open(sock)
-                if sock.type == SOCK_DGRAM:
-                    datagram.connect(sock, process.core, raw)
-                else:
-                    transfer.connect(kernel, process.core, sock, raw, self._timeout is None)
-            except SyscallError as error:
-                raise os_error(error) from None
-            finally:
-                kernel.settle()
+        caller = process.core
+        kernel.lock.acquire()
+        try:
+            self._open(sock)
+            if sock.type == SOCK_DGRAM:
+                datagram.connect(sock, caller, raw)
+            elif type(connection.connect(sock, caller, raw)) is WouldBlock:
+                transfer.connect(kernel, caller, sock, raw, self._timeout is None)
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            kernel.leave()
         if kernel.roused:
             kernel.make_way()
 
@@ -123,32 +128,33 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if sock is None:
             return super().accept()  # type: ignore[return-value]
         process = self._process
-        kernel = process.kernel
-        with kernel.lock:
+        kernel = self._kernel
+        kernel.lock.acquire()
+        try:
+            embryo = connection.accept(self._open(sock))
+            if isinstance(embryo, WouldBlock):
+                embryo = self._accept_later(sock)
+            peer = embryo.peer
             try:
-                if self._timeout:
-                    embryo = transfer.until_ready(
-                        kernel,
-                        self._open(sock),
-                        lambda: transfer.accept(kernel, sock, False),
-                        MONOTONIC() + self._timeout,
-                        False,
-                    )
-                else:
-                    embryo = transfer.accept(kernel, self._open(sock), self._timeout is None)
-                peer = embryo.peer
-                try:
-                    fd = process.core.descriptors.install(embryo, cloexec=True)
-                except SyscallError:
-                    connection.return_embryo(sock, embryo)
-                    raise
-            except SyscallError as error:
-                raise os_error(error) from None
-            finally:
-                kernel.settle()
+                fd = process.core.descriptors.install(embryo, cloexec=True)
+            except SyscallError:
+                connection.return_embryo(sock, embryo)
+                raise
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            kernel.leave()
         accepted = socket.__new__(socket)
         accepted._begin(process, fd, embryo)
         return accepted, to_python((peer.address if peer is not None else None) or b"")
+
+    def _accept_later(self, sock: Socket) -> Socket:
+        """Wait for a connection, if calls wait. The lock is held."""
+        kernel = self._kernel
+        if not self._timeout:
+            return transfer.accept(kernel, sock, self._timeout is None)
+        until = MONOTONIC() + self._timeout
+        return transfer.until_ready(kernel, sock, lambda: transfer.accept(kernel, sock, False), until, False)
 
     def getsockname(self) -> Any:
         """The address it is bound to."""
