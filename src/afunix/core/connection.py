@@ -74,7 +74,7 @@ def listen(sock: Socket, caller: Caller, backlog: int) -> None:
     # The kernel compares as unsigned: a negative backlog is a very long one.
     backlog = backlog if 0 <= backlog <= somaxconn else somaxconn
     if backlog > sock.backlog:
-        kernel.wakeups.wake(sock.peer_space)
+        kernel.wakeups.wake(sock.waiting_peers)
     sock.backlog = backlog
     sock.state = LISTEN
     sock.record_peer(caller)
@@ -117,7 +117,7 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.wmem += EMBRYO_TRUESIZE
     other.queue.append(message)
     kernel.changed[other] = None
-    kernel.wakeups.wake(other.readable)
+    kernel.wakeups.wake(other.readers)
     return embryo
 
 
@@ -158,7 +158,7 @@ def accept(sock: Socket) -> Socket | WouldBlock:
     kernel = sock.kernel
     kernel.uncharge(message)
     kernel.changed[sock] = None
-    kernel.wakeups.wake(sock.peer_space)
+    kernel.wakeups.wake(sock.waiting_peers)
     embryo.grafted = True
     embryo.listener = None
     return embryo
@@ -175,4 +175,4 @@ def return_embryo(sock: Socket, embryo: Socket) -> None:
     embryo.wmem += EMBRYO_TRUESIZE
     sock.queue.appendleft(message)
     sock.kernel.changed[sock] = None
-    sock.kernel.wakeups.wake(sock.readable)
+    sock.kernel.wakeups.wake(sock.readers)

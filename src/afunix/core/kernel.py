@@ -113,11 +113,11 @@ class Kernel:
         owner.wmem -= message.truesize
         if not before and owner.has_space:
             self.changed[owner] = None
-            self.wakeups.wake(owner.writable)
+            self.wakeups.wake(owner.writers)
             return
-        if owner.writable and owner.has_space:
+        if owner.writers and owner.has_space:
             # Each message that is read is another edge to who polls for space (unix_write_space).
-            self.wakeups.pending[owner.writable] = None
+            self.wakeups.pending[owner.writers] = None
         if owner.space_edges:
             owner.space_freed = True
             self.changed[owner] = None

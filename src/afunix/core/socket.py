@@ -49,11 +49,11 @@ class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
     __slots__ = (
-        "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error", "front",
-        "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline", "options",
-        "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred", "peer_groups",
-        "peer_space", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readable", "shut", "sndbuf", "sndtimeo",
-        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "wmem", "writable",
+        "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error",
+        "front", "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline",
+        "options", "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred",
+        "peer_groups", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readers", "shut", "sndbuf", "sndtimeo",
+        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "waiting_peers", "wmem", "writers",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
@@ -83,11 +83,11 @@ class Socket(File):
         # False while it waits in a listener's queue: it has no descriptor yet (sk_socket).
         self.grafted = True
         self.listener: Socket | None = None
-        # Waited on: data or connections to read; room in the own send buffer; room in this socket's queue (peer_wait).
-        # Each is true while somebody waits in it.
-        self.readable = WaitQueue()
-        self.writable = WaitQueue()
-        self.peer_space = WaitQueue()
+        # Who waits for data or connections to read, for room in the own send buffer, for room in this socket's queue
+        # (peer_wait). None until somebody does; see `readable`, `writable` and `peer_space`.
+        self.readers: WaitQueue | None = None
+        self.writers: WaitQueue | None = None
+        self.waiting_peers: WaitQueue | None = None
         # Of those who wait on `readable`, the read that data can be handed to at once (`stream_quick.hand_over`).
         self.taker: Taker | None = None
         self._wait_readable = self._wait_writable = self._wait_space = NO_BLOCK
@@ -116,6 +116,29 @@ class Socket(File):
         kind = {SOCK_STREAM: "STREAM", SOCK_DGRAM: "DGRAM"}.get(self.type, "SEQPACKET")
         state = {ESTABLISHED: "established", LISTEN: "listening"}.get(self.state, "closed")
         return f"<Socket #{self.number} {kind} {'dead' if self.dead else state} {self.address!r}>"
+
+    # -- what is waited on: made when somebody is about to wait
+
+    @property
+    def readable(self) -> WaitQueue:
+        """Woken when there are data or connections to read."""
+        if self.readers is None:
+            self.readers = WaitQueue()
+        return self.readers
+
+    @property
+    def writable(self) -> WaitQueue:
+        """Woken when there is room in the own send buffer."""
+        if self.writers is None:
+            self.writers = WaitQueue()
+        return self.writers
+
+    @property
+    def peer_space(self) -> WaitQueue:
+        """Woken when there is room in this socket's queue."""
+        if self.waiting_peers is None:
+            self.waiting_peers = WaitQueue()
+        return self.waiting_peers
 
     # -- what an operation answers that has to wait
 
@@ -219,7 +242,7 @@ class Socket(File):
         self.error = None
         self.oob = None
         peer, self.peer = self.peer, None
-        for waiting in (self.peer_space, self.readable, self.writable):
+        for waiting in (self.waiting_peers, self.readers, self.writers):
             if waiting:
                 kernel.wakeups.pending[waiting] = None
         if peer is not None:
@@ -235,7 +258,7 @@ class Socket(File):
         for connector in self.connectors:
             # Writable again: the next send is refused (DGRAM-5). It keeps its peer until then.
             kernel.changed[connector] = None
-            kernel.wakeups.wake(connector.writable)
+            kernel.wakeups.wake(connector.writers)
         while self.queue:
             message = self.queue.popleft()
             if listening and message.embryo is not None:
@@ -248,5 +271,5 @@ class Socket(File):
         kernel = self.kernel
         kernel.changed[self] = None
         wake = kernel.wakeups.wake
-        wake(self.readable)
-        wake(self.writable)
+        wake(self.readers)
+        wake(self.writers)

@@ -43,11 +43,11 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     where something is queued already, or somebody else waits.
     """
     taker = sock.taker
-    waiters = sock.readable
-    if taker is None or sock.queue or len(data) > taker.size or len(waiters) != 1:
+    readers = sock.readers
+    if taker is None or readers is None or len(readers) != 1 or sock.queue or len(data) > taker.size:
         return False
     sock.taker = None
-    waiters.clear()
+    readers.clear()
     taker.data = data
     taker()
     return True
@@ -65,7 +65,7 @@ def hand_back(sock: Socket, data: bytes) -> None:
     sock.queue.appendleft(message)
     kernel = sock.kernel
     kernel.changed[sock] = None
-    kernel.wakeups.wake(sock.readable)
+    kernel.wakeups.wake(sock.readers)
 
 
 def put(sock: Socket, data: bytes) -> int:
@@ -107,9 +107,9 @@ def put(sock: Socket, data: bytes) -> int:
         message.whole = data
     sock.wmem = wmem + cost
     peer.queue.append(message)
-    readable = peer.readable
-    if readable:
-        sock.kernel.wakeups.pending[readable] = None
+    readers = peer.readers
+    if readers:
+        sock.kernel.wakeups.pending[readers] = None
     return size
 
 
@@ -133,8 +133,8 @@ def put_files(sock: Socket, caller: Caller, data: bytes, files: Sequence[File]) 
     kernel.attach(message, caller)
     sock.wmem += SMALL_TRUESIZE
     peer.queue.append(message)
-    if peer.readable:
-        kernel.wakeups.pending[peer.readable] = None
+    if peer.readers:
+        kernel.wakeups.pending[peer.readers] = None
     return size
 
 
@@ -201,9 +201,9 @@ def take(sock: Socket, size: int) -> bytes | None:
     owner = message.owner
     owner.wmem -= message.truesize
     kernel = sock.kernel
-    writable = owner.writable
-    if writable and owner.has_space:
-        kernel.wakeups.pending[writable] = None
+    writers = owner.writers
+    if writers and owner.has_space:
+        kernel.wakeups.pending[writers] = None
     if type(data) is not bytes:
         return bytes(data[consumed:])
     spare = kernel.spare
@@ -234,8 +234,8 @@ def take_files(sock: Socket, size: int) -> tuple[bytes, Sequence[File], bytes | 
     kernel.detach(message)
     owner = message.owner
     owner.wmem -= message.truesize
-    if owner.writable and owner.has_space:
-        kernel.wakeups.pending[owner.writable] = None
+    if owner.writers and owner.has_space:
+        kernel.wakeups.pending[owner.writers] = None
     return data, files, owner.address
 
 
@@ -256,9 +256,9 @@ def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
     for message in queue:
         owner.wmem -= message.truesize
     queue.clear()
-    writable = owner.writable
-    if writable and owner.has_space:
-        sock.kernel.wakeups.pending[writable] = None
+    writers = owner.writers
+    if writers and owner.has_space:
+        sock.kernel.wakeups.pending[writers] = None
     return whole
 
 
@@ -280,6 +280,6 @@ def _take_many(sock: Socket, size: int) -> bytes | None:
         message.owner.wmem -= message.truesize
     owner = queue[0].owner
     queue.clear()
-    if owner.writable and owner.has_space:
-        sock.kernel.wakeups.pending[owner.writable] = None
+    if owner.writers and owner.has_space:
+        sock.kernel.wakeups.pending[owner.writers] = None
     return b"".join(parts)

@@ -59,7 +59,7 @@ class Wakeups:
     def __init__(self) -> None:
         self.pending: dict[WaitQueue, None] = {}
 
-    def wake(self, queue: WaitQueue) -> None:
+    def wake(self, queue: WaitQueue | None) -> None:
         """Note that something changed which waiters of this queue may be waiting for; free where nobody waits."""
         if queue:
             self.pending[queue] = None
