@@ -85,21 +85,25 @@ def round_trip(place: Place) -> Iterator[Batch]:
         thread.join()
 
 
-def transfer(size: int) -> Measure:
-    """So many bytes sent by one thread with sendall and received by another."""
+def transfer(size: int, together: int = 1) -> Measure:
+    """So many bytes sent by one thread with sendall and received by another, which tells after `together` of them.
+
+    It tells by releasing a lock, which is the least that one thread can do for another.
+    """
 
     @contextlib.contextmanager
     def measure(place: Place) -> Iterator[Batch]:
         one, two = place.socket.socketpair()
         data = bytes(size)
-        got = threading.Semaphore(0)
+        got = threading.Lock()
+        got.acquire()
 
         def read() -> None:
-            left = size
+            left = size * together
             while part := two.recv(1 << 20):
                 left -= len(part)
                 if not left:
-                    left = size
+                    left = size * together
                     got.release()
 
         thread = threading.Thread(target=read)
@@ -109,9 +113,10 @@ def transfer(size: int) -> Measure:
 
                 def batch() -> int:
                     for _ in range(10):
-                        one.sendall(data)
+                        for _ in range(together):
+                            one.sendall(data)
                         got.acquire()
-                    return 10
+                    return 10 * together
 
                 yield batch
             thread.join()
@@ -251,8 +256,10 @@ def echo_server(clients: int) -> Measure:
 MEASURES: dict[str, tuple[Measure, float]] = {
     "1 byte send+recv, one thread": (send_recv, 1.5),
     "1 byte round trip, two threads": (round_trip, 1.0),
+    "1 byte one way, two threads": (transfer(1, 1000), 1.0),
     "64 KiB send+recv, one thread": (one_thread_64k, 5.0),
     "64 KiB, two threads": (transfer(65536), 5.0),
+    "64 KiB one way, two threads": (transfer(65536, 100), 5.0),
     "1 MiB, two threads": (transfer(1 << 20), 5.0),
     "connect+accept": (connect_accept, 2.0),
     "passing a descriptor": (pass_descriptor, 1.0),

@@ -52,14 +52,16 @@ class Item:
 
     __slots__ = ("data", "epoll", "events", "fd", "file", "mask", "queues")
 
-    def __init__(self, epoll: Epoll, fd: int, file: File, events: int, data: object) -> None:
+    def __init__(
+        self, epoll: Epoll, fd: int, file: File, queues: tuple[tuple[WaitQueue, int], ...], events: int, data: object
+    ) -> None:
         self.epoll = epoll
         self.fd = fd
         self.file = file
         self.events = events
         self.data = data
         self.mask = polling.poller(file)
-        self.queues = polling.queues(file)
+        self.queues = queues
 
     def enter(self) -> None:
         """Wait on those of the file's queues that are about what is wanted, and on no other."""
@@ -117,7 +119,8 @@ class Epoll(File):
 
         ELOOP: epolls would watch each other in a circle, or more than `EP_MAX_NESTS` in a row.
         """
-        if not polling.queues(file):
+        queues = polling.queues(file)
+        if not queues:
             raise SyscallError(Errno.EPERM)
         if file is self:
             raise SyscallError(Errno.EINVAL)
@@ -127,7 +130,7 @@ class Epoll(File):
             raise SyscallError(Errno.ELOOP)
         if (fd, file) in self.items:
             raise SyscallError(Errno.EEXIST)
-        item = Item(self, fd, file, events | EPOLLERR | EPOLLHUP, data)
+        item = Item(self, fd, file, queues, events | EPOLLERR | EPOLLHUP, data)
         self.items[fd, file] = item
         file.watchers += (item,)
         item.enter()
@@ -156,7 +159,8 @@ class Epoll(File):
         return item
 
     def _poll_new(self, item: Item) -> None:
-        if polling.mask(item.file) & item.events:
+        mask = item.mask
+        if mask(item.file) & item.events:
             self.ready[item] = None
             self.wakeups.wake(self.readable)
 
@@ -165,7 +169,8 @@ class Epoll(File):
         item.leave()
         self.items.pop((item.fd, item.file), None)
         self.ready.pop(item, None)
-        item.file.watchers = tuple(other for other in item.file.watchers if other is not item)
+        watchers = item.file.watchers
+        item.file.watchers = tuple(other for other in watchers if other is not item) if len(watchers) > 1 else ()
 
     def wait_nowait(self, maxevents: int) -> list[tuple[int, object]] | WouldBlock:
         """Up to maxevents pairs of events and data (ep_send_events). EINVAL: maxevents below 1."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READING", "WRITING", "mask", "poller", "queues"]
 
+_BOTH_WAYS: Final = (Socket, EventCounter)
 READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND
 WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
 """What a wake-up of the reading or the writing queue is about (the keys of sk_data_ready and sk_write_space).
@@ -58,7 +59,7 @@ def queues(file: File) -> tuple[tuple[WaitQueue, int], ...]:
 
     A file without any, such as a regular file, is always ready, and epoll refuses it.
     """
-    if isinstance(file, Socket | EventCounter):
+    if isinstance(file, _BOTH_WAYS):
         return (file.readable, READING), (file.writable, WRITING)
     if isinstance(file, PipeReader):
         return ((file.pipe.readable, READING),)

@@ -82,7 +82,7 @@ class epoll:  # noqa: N801 - its name in the standard library
         if numbers.is_virtual(number):
             process, _, file = numbers.find(number)
             part = self._part(process.kernel)
-            process.call(part.core.add, number, file, eventmask & 0xFFFFFFFF, number)
+            self._call(part, part.core.add, number, file, eventmask & 0xFFFFFFFF, number)
             self._files[number] = part, file
         else:
             self._watch_host(number, eventmask)
@@ -148,13 +148,13 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     @staticmethod
     def _call(part: Part, operation: Any, *arguments: Any) -> None:
-        with part.kernel.lock:
-            try:
-                operation(*arguments)
-            except SyscallError as error:
-                raise os_error(error) from None
-            finally:
-                part.kernel.settle()
+        part.lock.acquire()
+        try:
+            operation(*arguments)
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            part.kernel.leave()
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """Pairs of descriptor and events, at least one within timeout seconds, None or negative for no limit."""
