@@ -31,7 +31,7 @@ from afunix.core.memfile import MemoryFile
 from afunix.core.pipe import PipeReader, PipeWriter, make_pipe
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
-from afunix.inproc import transfer
+from afunix.inproc import passing, transfer
 from afunix.inproc.host import MONOTONIC
 from afunix.inproc.waiting import park, run
 
@@ -127,7 +127,11 @@ class FileCalls:
         while isinstance(result := operation(), WouldBlock):
             if not self._wait or getattr(file, "nonblock", False):
                 raise SyscallError(Errno.EAGAIN)
-            park(self._process.kernel, result.queues, None)
+            file.acquire()
+            try:
+                park(self._process.kernel, result.queues, None)
+            finally:
+                file.release()
         return result
 
     def close(self, fd: int) -> None:
@@ -223,9 +227,15 @@ class FileCalls:
             files = [table[fd] for fd, _ in fds if fd in table]
             queues = [queue for file in files for queue, _ in polling.queues(file)]
             until = blocking.deadline(MONOTONIC(), timeout if self._wait else 0.0)
-            while not (found := once()) and park(self._process.kernel, queues, until):
-                pass
-            return found
+            for file in files:
+                file.acquire()
+            try:
+                woken = True
+                while not (found := once()) and woken:
+                    woken = park(self._process.kernel, queues, until)
+                return found
+            finally:
+                passing.release(files)
 
         table = self._process.core.descriptors.files
         return self._call(wait)
@@ -260,6 +270,6 @@ class FileCalls:
             if not isinstance(epoll, Epoll):
                 raise SyscallError(Errno.EINVAL)
             limit = timeout if self._wait else 0.0
-            return run(self._process.kernel, epoll_wait_body(epoll, maxevents, MONOTONIC(), limit))
+            return run(self._process.kernel, epoll, epoll_wait_body(epoll, maxevents, MONOTONIC(), limit))
 
         return self._call(wait)

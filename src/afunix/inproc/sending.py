@@ -66,6 +66,7 @@ class Sending(Endpoint):
                         sock,
                         lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         True,
                     )
             except BaseException as error:

@@ -119,6 +119,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
                         self._open(sock),
                         lambda: transfer.accept(kernel, sock, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         False,
                     )
                 else:
