@@ -10,10 +10,10 @@ from afunix.abi.constants import UNIX_PATH_MAX
 __all__ = ["from_python", "to_python"]
 
 
-def from_python(address: Any) -> bytes | None:
+def from_python(address: Any, path_max: int) -> bytes | None:
     """The address that Python's socket module would pass; None asks bind for a name, as "" does.
 
-    TypeError; OSError "AF_UNIX path too long" (from 108 bytes on, an abstract name from 109).
+    TypeError; OSError "AF_UNIX path too long": a path from path_max bytes on, an abstract name of more than 108.
     """
     if isinstance(address, str):
         raw = os.fsencode(address)
@@ -24,7 +24,7 @@ def from_python(address: Any) -> bytes | None:
     if not raw:
         return None
     if raw[0]:
-        if len(raw) >= UNIX_PATH_MAX:
+        if len(raw) >= path_max:
             raise OSError("AF_UNIX path too long")
         return raw.partition(b"\0")[0]
     if len(raw) > UNIX_PATH_MAX:

@@ -27,6 +27,7 @@ from afunix.core.epoll import Epoll
 from afunix.core.epoll import wait as epoll_wait_body
 from afunix.core.errors import Unmodelled
 from afunix.core.eventfd import EventCounter
+from afunix.core.ioctl import query
 from afunix.core.memfile import MemoryFile
 from afunix.core.pipe import PipeReader, PipeWriter, make_pipe
 from afunix.core.socket import Socket
@@ -173,6 +174,17 @@ class FileCalls:
             raise Unmodelled(f"fcntl command {command}")
 
         return self._call(fcntl)
+
+    def ioctl(self, fd: int, command: int) -> int:
+        """ioctl(2), those that give an int: SIOCINQ (FIONREAD), SIOCOUTQ, SIOCATMARK. ENOTTY: no socket, or others."""
+
+        def ask() -> int:
+            file = self._file(fd)
+            if not isinstance(file, Socket):
+                raise SyscallError(Errno.ENOTTY)
+            return query(file, command)
+
+        return self._call(ask)
 
     def pipe(self, flags: int = 0) -> tuple[int, int]:
         """pipe2(2): the reading and the writing end."""

@@ -7,6 +7,7 @@ import inspect
 import os
 import select as standard_select
 import selectors as standard_selectors
+import signal
 import socket as standard_socket
 import sys
 import threading
@@ -77,8 +78,13 @@ REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
         },
     ),
     (os, files.REPLACED),
+    (signal, files.SIGNAL),
+    *([(host.FCNTL, files.FCNTL)] if host.FCNTL else []),
 ]
 """What stands where while a patch is in force."""
+
+ABILITIES: Final = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
+"""Sets of functions in `os`: who looks up there what a function can do finds the same of what stands in for it."""
 
 DEFAULTS: Final = (
     ("multiprocessing.connection", "Connection", "_recv", "read"),
@@ -167,6 +173,10 @@ def _install() -> None:
                 replacements[id(original)] = replacement
                 _originals[id(replacement)] = original
             _set(module, name, replacement)
+    for name in ABILITIES:
+        able = getattr(os, name)
+        stand_ins = {replacements[id(function)] for function in able if id(function) in replacements}
+        _set(os, name, able | stand_ins)
     for module, name, replacement in list(_copies(replacements)):
         _set(module, name, replacement)
     for module_name, class_name, method_name, function in DEFAULTS:

@@ -22,8 +22,7 @@ from afunix.abi.constants import (
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
-from afunix.core.errors import Unmodelled
-from afunix.inproc import host, numbers, transfer
+from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
 from afunix.inproc.endpoint import LEVELS, duplicate, opened
 from afunix.inproc.host import MONOTONIC, os_error
@@ -64,8 +63,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if sock is None:
             super().bind(address)
             return
-        raw = from_python(address)
         process = self._process
+        raw = from_python(address, process.kernel.path_max)
         process.call(names.bind, self._open(sock), process.core, raw if raw is None else process.path(raw))
 
     def listen(self, backlog: int = 128, /) -> None:
@@ -82,8 +81,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if sock is None:
             super().connect(address)
             return
-        raw = from_python(address)
         process = self._process
+        raw = from_python(address, process.kernel.path_max)
         if raw is None:
             raise os_error(SyscallError(Errno.EINVAL))
         raw = process.path(raw)
@@ -169,7 +168,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         process = self._process
         value = process.call(options.get, self._open(sock), process.core, level, option, buflen or INT.size)
         if isinstance(value, options.PidfdOf):
-            raise Unmodelled("a pidfd of a simulated process")
+            pidfd = process.call(passing.install, process, passing.pidfd_of(process, value.pid), True)
+            value = INT.pack(pidfd)[: buflen or INT.size]
         if buflen:
             return value
         number = INT.unpack(value[: INT.size].ljust(INT.size, b"\0"))[0]
