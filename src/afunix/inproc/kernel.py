@@ -164,6 +164,9 @@ class Kernel:
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []
+"""The kernels of all patches in force, of every thread."""
+_inner: ContextVar[tuple[Kernel, ...]] = ContextVar("afunix_patches", default=())
+"""Those that this thread or task put in force itself."""
 _default: Kernel | None = None
 _default_lock = threading.Lock()
 
@@ -179,10 +182,16 @@ def default_kernel() -> Kernel:
 
 
 def current() -> Process:
-    """The process whose sockets `socket.socket` makes: of `running_as`, else the main one of the patched kernel."""
+    """The process whose sockets `socket.socket` makes: of `running_as`, else the main one of the patched kernel.
+
+    That is the kernel of the innermost patch of this thread or task, else of the one that any thread made last.
+    """
     process = _running.get()
     if process is not None:
         return process
+    for kernel in reversed(_inner.get()):
+        if kernel in _patched:
+            return kernel.main
     return (_patched[-1] if _patched else default_kernel()).main
 
 
