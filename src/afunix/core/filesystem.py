@@ -69,6 +69,9 @@ class Namespace(Protocol):
     def remove(self, caller: PathCaller, path: bytes, key: Hashable) -> None:
         """Take back what create just made (NAME-7); nothing if the path leads elsewhere by now."""
 
+    def forget(self, key: Hashable) -> None:
+        """No socket is bound to what create made any more; its names stay."""
+
 
 class Filesystem:
     """An in-memory tree (a `Namespace`), and the calls on paths.
@@ -128,6 +131,9 @@ class Filesystem:
         except SyscallError:
             return
         self._drop(walk.directory, walk.name)
+
+    def forget(self, key: Hashable) -> None:
+        """As `Namespace.forget`: an inode lives as long as it has a name, and no other is ever equal to it."""
 
     # Looking.
 

@@ -15,10 +15,10 @@ _ERRORS: Final = sys.getfilesystemencodeerrors()
 """What os.fsencode uses."""
 
 
-def from_python(address: Any) -> bytes | None:
+def from_python(address: Any, path_max: int) -> bytes | None:
     """The address that Python's socket module would pass; None asks bind for a name, as "" does.
 
-    TypeError; OSError "AF_UNIX path too long" (from 108 bytes on, an abstract name from 109).
+    TypeError; OSError "AF_UNIX path too long": a path from path_max bytes on, an abstract name of more than 108.
     """
     if isinstance(address, str):
         raw = address.encode(_ENCODING, _ERRORS)
@@ -29,7 +29,7 @@ def from_python(address: Any) -> bytes | None:
     if not raw:
         return None
     if raw[0]:
-        if len(raw) >= UNIX_PATH_MAX:
+        if len(raw) >= path_max:
             raise OSError("AF_UNIX path too long")
         return raw.partition(b"\0")[0]
     if len(raw) > UNIX_PATH_MAX:

@@ -61,6 +61,7 @@ class epoll:  # noqa: N801 - its name in the standard library
         self._host: Any = None
         self._host_fds: set[int] = set()
         self._pipe: host.Pipe | None = None
+        self._calls: dict[Sleeper, None] = {}  # that wait, and hold what close would free
         self._sleepers: dict[Sleeper, None] = {}
         self._outside = 0  # threads in the host's poll
         self._unasked = HOST_EVERY  # polls that had events of ours since the host was asked last
@@ -206,6 +207,15 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     def _wait(self, until: float | None, maxevents: int) -> Events:
         sleeper = Sleeper()
+        self._calls[sleeper] = None
+        try:
+            return self._sleep(sleeper, until, maxevents)
+        finally:
+            del self._calls[sleeper]
+            if self.closed:
+                self._free()
+
+    def _sleep(self, sleeper: Sleeper, until: float | None, maxevents: int) -> list[tuple[int, int]]:
         while True:
             outside = bool(self._host_fds)
             # Say that somebody sleeps, then look again: who makes something ready after that rings.
@@ -231,7 +241,6 @@ class epoll:  # noqa: N801 - its name in the standard library
             events = events or self._ready(maxevents)
             if events or theirs or left == 0.0:
                 return (events + theirs)[:maxevents]
-            self._check()
 
     def _listen(self, on: bool) -> None:
         """Have the parts ring while somebody sleeps."""
@@ -259,20 +268,23 @@ class epoll:  # noqa: N801 - its name in the standard library
         return -1 if fileno is None else int(fileno())
 
     def close(self) -> None:
-        """Free it."""
-        if self.closed:
+        """Free it, as soon as no poll of another thread waits in it."""
+        if not self.closed:
+            self.closed = True
+            self._free()
+
+    def _free(self) -> None:
+        if self._calls:
             return
-        self.closed = True
-        self._ring()
         for part in self._parts:
             with part.kernel.lock:
                 part.core.close()
         self._parts.clear()
         self._files.clear()
-        if self._host is not None:
-            self._host.close()
-        if self._pipe is not None:
-            self._pipe.close()
+        for made in (self._host, self._pipe):
+            if made is not None:
+                made.close()
+        self._host = self._pipe = None
 
     def __enter__(self) -> epoll:
         self._check()

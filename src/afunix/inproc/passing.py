@@ -11,8 +11,8 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
 from afunix.abi.structs import INT
 from afunix.core import ancillary
-from afunix.core.errors import Unmodelled
 from afunix.core.file import File
+from afunix.core.pidfd import Pidfd
 from afunix.inproc import host, numbers
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from afunix.core.socket import Socket
     from afunix.inproc.process import Process
 
-__all__ = ["HostFile", "control", "descriptors", "file_of", "files_of", "install", "outgoing", "release"]
+__all__ = ["HostFile", "control", "descriptors", "file_of", "files_of", "install", "outgoing", "pidfd_of", "release"]
 
 CMSGHDR_SIZE = CMSGHDR.size
 
@@ -59,6 +59,12 @@ def install(process: Process, file: File, cloexec: bool) -> int:
     except OSError:
         raise SyscallError(Errno.EMFILE) from None
     return fd
+
+
+def pidfd_of(process: Process, pid: int) -> Pidfd:
+    """A new pidfd of the process with this number, which may be gone."""
+    kernel = process.kernel
+    return Pidfd(kernel.core.wakeups, kernel.table.processes.get(pid))
 
 
 def release(files: Iterable[File]) -> None:
@@ -101,13 +107,13 @@ def control(
 ) -> tuple[list[tuple[int, int, bytes]], int]:
     """The control messages of what was received, and the bits for msg_flags; its descriptors are installed.
 
-    room: bytes for control messages, as the program's msg_controllen. `Unmodelled`: the socket has SO_PASSPIDFD; what
-    was received is in the queue again.
+    room: bytes for control messages, as the program's msg_controllen.
     """
-    if sock.passpidfd:
-        received.undo()
-        raise Unmodelled("SCM_PIDFD: a pidfd of a simulated process")
-    raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), None, process.core)
+
+    def pidfd(pid: int) -> int:
+        return put(process, pidfd_of(process, pid), True)
+
+    raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), pidfd, process.core)
     items: list[tuple[int, int, bytes]] = []
     if not raw:
         return items, extra

@@ -20,6 +20,7 @@ from afunix.inproc.waiting import Taker
 
 if TYPE_CHECKING:
     from afunix.core.message import Received
+    from afunix.inproc.kernel import Kernel
 
 __all__ = ["Receiving"]
 
@@ -45,8 +46,8 @@ class Receiving(Endpoint):
                 taker = self._enter(bufsize) if self._waits else None
             finally:
                 lock.release()
-            if taker is not None and (data := self._await(taker, bufsize)) is not None:
-                return data
+            if taker is not None:
+                return self._await(taker, self._kernel, bufsize)
         if self._sock is None:
             return super().recv(bufsize, flags)
         if bufsize < 0:
@@ -66,20 +67,25 @@ class Receiving(Endpoint):
         self._taker = taker
         return None
 
-    def _await(self, taker: Taker, size: int) -> bytes | None:
-        """What is received in the end, or None where there is more to do than to wait."""
-        sock = self._sock
-        while True:
-            data = None if sock is None else taker.wait(sock)
-            if data is None and sock is not None:
-                with self._lock:
-                    data = take(sock, size)
-                    if data is None and taker.enter(sock, size):
-                        continue
-                    if self._pending:
-                        self._wakeups.apply()
-            self._taker = taker
-            return data
+    def _await(self, taker: Taker, kernel: Kernel, size: int) -> bytes:
+        """What is received in the end."""
+        sock = taker.sock
+        data = taker.wait(sock)
+        if data is None:
+            try:
+                data = take(sock, size)
+                if data is None:
+                    received = transfer.receive(kernel, sock, size)
+                    received.done()
+                    data = received.data
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                sock.release()
+                kernel.settle()
+                kernel.lock.release()
+        self._taker = taker
+        return data
 
     def _receive(
         self, size: int, flags: int, room: int | None, control: Callable[..., tuple[list[Any], int]] = passing.control
@@ -100,6 +106,7 @@ class Receiving(Endpoint):
                         sock,
                         lambda: transfer.receive(kernel, sock, size, plain, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         False,
                     )
                 else:

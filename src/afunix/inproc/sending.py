@@ -92,6 +92,7 @@ class Sending(Endpoint):
                         sock,
                         lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         True,
                     )
             except BaseException as error:
@@ -175,7 +176,7 @@ class Sending(Endpoint):
         return self._send(data, arguments[0] if len(arguments) == 2 else 0, address=self._destination(arguments[-1]))
 
     def _destination(self, address: Any) -> bytes:
-        raw = from_python(address)
+        raw = from_python(address, self._process.kernel.path_max)
         if raw is None:
             if self._kind == SOCK_DGRAM:
                 raise os_error(SyscallError(Errno.EINVAL))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import array
 import socket as standard
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -23,9 +23,8 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import cmsg_len
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
-from afunix.core.errors import Unmodelled
 from afunix.core.wait import WouldBlock
-from afunix.inproc import host, numbers, transfer
+from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
 from afunix.inproc.endpoint import LEVELS, duplicate
 from afunix.inproc.host import MONOTONIC, os_error
@@ -40,7 +39,6 @@ __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
-SLASH: Final = 0x2F
 
 
 class _SocketType(type):
@@ -70,8 +68,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if sock is None:
             super().bind(address)
             return
-        raw = from_python(address)
         process = self._process
+        raw = from_python(address, process.kernel.path_max)
         process.call(names.bind, self._open(sock), process.core, raw if raw is None else process.path(raw))
 
     def listen(self, backlog: int = 128, /) -> None:
@@ -88,13 +86,12 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         if sock is None:
             super().connect(address)
             return
-        raw = from_python(address)
+        process = self._process
+        kernel = self._kernel
+        raw = from_python(address, kernel.path_max)
         if raw is None:
             raise os_error(SyscallError(Errno.EINVAL))
-        process = self._process
-        if raw[0] != SLASH:
-            raw = process.path(raw)
-        kernel = self._kernel
+        raw = process.path(raw)
         caller = process.core
         kernel.lock.acquire()
         try:
@@ -153,8 +150,14 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         kernel = self._kernel
         if not self._timeout:
             return transfer.accept(kernel, sock, self._timeout is None)
-        until = MONOTONIC() + self._timeout
-        return transfer.until_ready(kernel, sock, lambda: transfer.accept(kernel, sock, False), until, False)
+        return transfer.until_ready(
+            kernel,
+            sock,
+            lambda: transfer.accept(kernel, sock, False),
+            MONOTONIC() + self._timeout,
+            lambda: self._open(self._sock),
+            False,
+        )
 
     def getsockname(self) -> Any:
         """The address it is bound to."""
@@ -186,7 +189,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         process = self._process
         value = process.call(options.get, self._open(sock), process.core, level, option, buflen or INT.size)
         if isinstance(value, options.PidfdOf):
-            raise Unmodelled("a pidfd of a simulated process")
+            pidfd = process.call(passing.install, process, passing.pidfd_of(process, value.pid), True)
+            value = INT.pack(pidfd)[: buflen or INT.size]
         if buflen:
             return value
         number = INT.unpack(value[: INT.size].ljust(INT.size, b"\0"))[0]

@@ -52,7 +52,7 @@ def send(
         return sent.length
     else:
         files = ()
-    return run(kernel, blocking.send(sock, caller, data, MONOTONIC(), flags, files, creds, address, sent)).length
+    return run(kernel, sock, blocking.send(sock, caller, data, MONOTONIC(), flags, files, creds, address, sent)).length
 
 
 def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool = True) -> Received:
@@ -68,7 +68,7 @@ def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool 
         received, block = None, received
     elif not (sock.rcvlowat > 1 or flags & MSG_WAITALL) or not blocking.unfinished(sock, received, size, flags):
         return received
-    return run(kernel, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
+    return run(kernel, sock, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
 
 
 def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: bool = True) -> None:
@@ -77,7 +77,7 @@ def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: 
     if isinstance(block, WouldBlock):
         if not wait or sock.nonblock:
             raise SyscallError(Errno.EAGAIN)
-        run(kernel, blocking.connect(sock, caller, address, MONOTONIC(), block))
+        run(kernel, sock, blocking.connect(sock, caller, address, MONOTONIC(), block))
 
 
 def accept(kernel: Kernel, sock: Socket, wait: bool = True) -> Socket:
@@ -88,14 +88,22 @@ def accept(kernel: Kernel, sock: Socket, wait: bool = True) -> Socket:
             raise SyscallError(Errno.EAGAIN)
         if sock.shut & RCV_SHUTDOWN:
             raise SyscallError(Errno.EINVAL)
-        return run(kernel, blocking.accept(sock, MONOTONIC()))
+        return run(kernel, sock, blocking.accept(sock, MONOTONIC()))
     return embryo
 
 
-def until_ready(kernel: Kernel, sock: Socket, attempt: Callable[[], T], until: float, writing: bool) -> T:
+def until_ready(
+    kernel: Kernel,
+    sock: Socket,
+    attempt: Callable[[], T],
+    until: float,
+    still_open: Callable[[], object],
+    writing: bool,
+) -> T:
     """Try again whenever the socket becomes ready, as Python does it with a time-out: TimeoutError at the deadline.
 
-    Writing begins by polling, and so waits for more space than it needs (DATA-9).
+    Writing begins by polling, and so waits for more space than it needs (DATA-9). Each sleep is a poll, which holds
+    the file; after it still_open raises EBADF where the descriptor is gone.
     """
     queues = (sock.writable,) if writing else (sock.readable,)
     while True:
@@ -106,5 +114,11 @@ def until_ready(kernel: Kernel, sock: Socket, attempt: Callable[[], T], until: f
                 if error.errno is not Errno.EAGAIN:
                     raise
         peer = sock.peer
-        if not park(kernel, queues if not writing or peer is None else (*queues, peer.peer_space), until):
+        sock.acquire()
+        try:
+            woken = park(kernel, queues if not writing or peer is None else (*queues, peer.peer_space), until)
+        finally:
+            sock.release()
+        still_open()
+        if not woken:
             raise TimeoutError("timed out")
