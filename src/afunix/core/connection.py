@@ -117,7 +117,8 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.wmem += EMBRYO_TRUESIZE
     other.queue.append(message)
     kernel.changed[other] = None
-    kernel.wakeups.wake(other.readers)
+    if other.readers:
+        kernel.wakeups.pending[other.readers] = None
     return embryo
 
 
@@ -158,7 +159,8 @@ def accept(sock: Socket) -> Socket | WouldBlock:
     kernel = sock.kernel
     kernel.uncharge(message)
     kernel.changed[sock] = None
-    kernel.wakeups.wake(sock.waiting_peers)
+    if sock.waiting_peers:
+        kernel.wakeups.pending[sock.waiting_peers] = None
     embryo.grafted = True
     embryo.listener = None
     return embryo

@@ -66,6 +66,11 @@ class DescriptorTable:
         """Free a number and drop its reference (close(2)): EBADF."""
         self._remove(fd).release()
 
+    def discard(self, fd: int, file: File) -> None:
+        """Close a number if it still refers to this file."""
+        if self.files.get(fd) is file:
+            self._remove(fd).release()
+
     def close_range(self, first: int, last: int, flags: int = 0) -> None:
         """Close all from first to last, or with CLOSE_RANGE_CLOEXEC mark them (close_range(2)).
 

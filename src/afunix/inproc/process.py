@@ -171,7 +171,7 @@ class Process:
         """Close the descriptor of an object that is garbage, now or as soon as the lock is not this thread's."""
         kernel = self.kernel
         if kernel.lock._is_owned():  # type: ignore[attr-defined]
-            kernel.abandoned.append(lambda: self._close(fd, file))
+            kernel.abandoned.append(lambda: self.core.descriptors.discard(fd, file))
         else:
             self.close(fd, file)
 
@@ -180,13 +180,8 @@ class Process:
         kernel = self.kernel
         kernel.lock.acquire()
         try:
-            self._close(fd, file)
+            self.core.descriptors.discard(fd, file)
         finally:
             kernel.leave()
         if kernel.roused:
             kernel.make_way()
-
-    def _close(self, fd: int, file: File) -> None:
-        descriptors = self.core.descriptors
-        if descriptors.files.get(fd) is file:
-            descriptors.close(fd)
