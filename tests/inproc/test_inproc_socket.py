@@ -120,6 +120,31 @@ def test_large_transfer_between_threads(side: Side) -> None:
         assert got == data
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_many_small_sends_between_threads(side: Side, answered: bool) -> None:
+    """Whether the reader is let run after each or not, all arrive in order; an answer may come by another way."""
+    one, two = side.pair()
+    expected = b"".join(number.to_bytes(4, "little") for number in range(3000))
+    got = bytearray()
+    answer = threading.Semaphore(0)
+
+    def read() -> None:
+        while data := two.recv(4096):
+            got.extend(data)
+            answer.release()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with one:
+        for start in range(0, len(expected), 4):
+            one.sendall(expected[start : start + 4])
+            if answered:
+                answer.acquire()
+    thread.join()
+    two.close()
+    assert got == expected
+
+
 def test_close_wakes_and_makefile_keeps_open(side: Side) -> None:
     """A socket is closed with its last file; a reader in another thread then sees the end."""
     one, two = side.pair()
