@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
+from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align, cmsg_space
 from afunix.core import ancillary
 from afunix.core.file import File
 from afunix.core.pidfd import Pidfd
@@ -76,6 +76,9 @@ def outgoing(
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
     wrong: SyscallError | None = None
+    items = list(items)
+    if sum(cmsg_space(len(data)) for _, _, data in items) >= ancillary.OPTMEM_MAX:
+        raise SyscallError(Errno.ENOBUFS)
     try:
         fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:

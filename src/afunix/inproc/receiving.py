@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import socket as standard
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
 from afunix.abi.errno import SyscallError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiving"]
 
+SOCKLEN_MAX: Final = (1 << 31) - 1
+
 
 class Receiving(Endpoint):
     """A socket that receives."""
@@ -30,7 +33,7 @@ class Receiving(Endpoint):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
-        if not flags and self._take is not nothing_to_take:
+        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
             with self._lock:
                 data = self._take(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
@@ -41,7 +44,8 @@ class Receiving(Endpoint):
             if taker is not None:
                 return self._await(taker, self._kernel, bufsize)
         if self._sock is None:
-            return super().recv(bufsize, flags)
+            return self._host().recv(bufsize, flags)
+        bufsize = operator.index(bufsize)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
@@ -84,7 +88,7 @@ class Receiving(Endpoint):
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags))
+        flags = to_linux_flags(operator.index(flags))
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:
             try:
@@ -114,7 +118,7 @@ class Receiving(Endpoint):
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """Data, and the sender's address or None."""
         if self._sock is None:
-            return super().recvfrom(bufsize, flags)
+            return self._host().recvfrom(bufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
         received = self._receive(bufsize, flags, None)[0]
@@ -123,7 +127,7 @@ class Receiving(Endpoint):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; the number of bytes."""
         if self._sock is None:
-            return super().recv_into(buffer, nbytes, flags)
+            return self._host().recv_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recv_into")
         data = self.recv(len(view), flags)
         view[: len(data)] = data
@@ -132,7 +136,7 @@ class Receiving(Endpoint):
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recv_into, with the sender's address."""
         if self._sock is None:
-            return super().recvfrom_into(buffer, nbytes, flags)
+            return self._host().recvfrom_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recvfrom_into")
         data, address = self.recvfrom(len(view), flags)
         view[: len(data)] = data
@@ -141,10 +145,10 @@ class Receiving(Endpoint):
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         """Data, control messages (level, type, data), msg_flags, the sender's address or None."""
         if self._sock is None:
-            return super().recvmsg(bufsize, ancbufsize, flags)
+            return self._host().recvmsg(bufsize, ancbufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if ancbufsize < 0:
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received, items, extra = self._receive(bufsize, flags, ancbufsize)
         return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
@@ -154,8 +158,8 @@ class Receiving(Endpoint):
     ) -> tuple[int, list[Any], int, Any]:
         """As recvmsg, into buffers; their number of bytes in place of the data."""
         if self._sock is None:
-            return super().recvmsg_into(buffers, ancbufsize, flags)
-        if ancbufsize < 0:
+            return self._host().recvmsg_into(buffers, ancbufsize, flags)
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         views = [_room(buffer, 0, "recvmsg_into") for buffer in buffers]
         received, items, extra = self._receive(sum(map(len, views)), flags, ancbufsize)
