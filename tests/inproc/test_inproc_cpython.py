@@ -26,7 +26,7 @@ SKIPS = (
 )
 """Why tests may skip themselves; natively they do as well."""
 
-SLOW = {"test.test_socket", "test.test_selectors", "test.test_poll"}
+SLOW = {"test.test_socket", "test.test_asyncio.test_events", "test.test_selectors", "test.test_poll"}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,7 @@ def test_suite(suite: str, results: dict[str, Future[subprocess.CompletedProcess
 LEAST = {
     "test.test_socket": 200,
     "test.test_asyncio.test_unix_events": 80,
+    "test.test_asyncio.test_events": 100,
     "test.test_asyncio.test_sock_lowlevel": 20,
     "test.test_asyncio.test_streams": 40,
     "test.test_selectors": 50,

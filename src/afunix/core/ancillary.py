@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from afunix.core.message import Received
     from afunix.core.socket import Socket
 
-__all__ = ["BadControl", "Control", "deliver", "deliver_rights", "only_rights", "parse", "parse_items"]
+__all__ = ["OPTMEM_MAX", "BadControl", "Control", "deliver", "deliver_rights", "only_rights", "parse", "parse_items"]
+
+OPTMEM_MAX: Final = 131072
+"""net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
 
 END_OF_FILE: Final = pack_ucred(0, 0, 0)
 """SCM_CREDENTIALS at the end of a stream: the cookie that no message has filled (unix_stream_read_generic)."""

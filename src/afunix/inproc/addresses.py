@@ -20,12 +20,7 @@ def from_python(address: Any, path_max: int) -> bytes | None:
 
     TypeError; OSError "AF_UNIX path too long": a path from path_max bytes on, an abstract name of more than 108.
     """
-    if isinstance(address, str):
-        raw = address.encode(_ENCODING, _ERRORS)
-    elif isinstance(address, bytes | bytearray | memoryview):
-        raw = bytes(address)
-    else:
-        raise TypeError(f"a bytes-like object is required, not {type(address).__name__!r}")
+    raw = address.encode(_ENCODING, _ERRORS) if isinstance(address, str) else bytes(memoryview(address))
     if not raw:
         return None
     if raw[0]:

@@ -18,7 +18,6 @@ from afunix.abi.constants import (
     SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_STREAM,
-    SOCK_TYPE_MASK,
     UNIX_PATH_MAX,
 )
 from afunix.abi.errno import Errno, SyscallError
@@ -28,6 +27,7 @@ from afunix.core.pidfd import Pidfd
 from afunix.core.process import SIGKILL
 from afunix.core.socket import Socket
 from afunix.inproc import passing, transfer
+from afunix.inproc.endpoint import without_flags
 from afunix.inproc.filecalls import FileCalls
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ class Calls(FileCalls):
     def _domain(domain: int, type: int) -> int:
         if domain != PF_UNIX:
             raise SyscallError(Errno.EAFNOSUPPORT)
-        if type & ~(SOCK_TYPE_MASK | SOCK_CLOEXEC | SOCK_NONBLOCK):
-            raise SyscallError(Errno.EINVAL)
-        return type & SOCK_TYPE_MASK
+        return without_flags(type)
 
     def socketpair(self, domain: int = PF_UNIX, type: int = SOCK_STREAM, protocol: int = 0) -> tuple[int, int]:
         """socketpair(2): two descriptors."""

@@ -1,19 +1,20 @@
 """What a socket object is, whatever it does: its descriptor, its life, its time-out.
 
 It derives from the standard library's class, whose descriptor stays -1 for a virtual socket. So libraries that ask
-isinstance get what they want, all that is written in Python there (makefile, context manager, closing with files
-open) is used as it is, and what a closed socket is asked falls through to the base class, which says EBADF as ever.
-Where the host has no AF_UNIX nothing else is needed of it either.
+isinstance get what they want, and all that is written in Python there (makefile, context manager, closing with files
+open) is used as it is. Where the host has no AF_UNIX nothing else is needed of it.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import socket as standard
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from afunix.abi.constants import AF_UNIX, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
+from afunix.abi.constants import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import connection
 from afunix.core.socket import Socket
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
     from afunix.inproc.process import Process
     from afunix.inproc.waiting import Taker
 
-__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take"]
+__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "without_flags"]
 
 PATIENCE: Final = 8
 """How many unanswered sends let their readers run, to begin with (`Sending._make_way`)."""
 
 LEVELS: Final = host.to_linux("SOL_")
 """Numbers of option levels that are other on the host than on Linux."""
+
+
+MAX_TIMEOUT: Final = (1 << 63) / 1e9
+"""Seconds that fit the interpreter's clock."""
 
 
 def nothing_to_take(sock: Socket, size: int) -> None:
@@ -57,6 +62,7 @@ class Endpoint(standard.socket):
         "_patience",
         "_pending",
         "_process",
+        "_proto",
         "_put",
         "_sock",
         "_take",
@@ -78,10 +84,10 @@ class Endpoint(standard.socket):
         if fileno is None and family == AF_UNIX:
             process = current()
             kernel = process.kernel
-            kind = SOCK_STREAM if type == -1 else int(type)
+            kind = SOCK_STREAM if type == -1 else operator.index(type)
             kernel.lock.acquire()
             try:
-                sock = connection.create(kernel.core, process.core, kind & SOCK_TYPE_MASK, proto if proto > 0 else 0)
+                sock = connection.create(kernel.core, process.core, without_flags(kind), proto if proto > 0 else 0)
                 fd = process.core.descriptors.install(sock, cloexec=True)
             except SyscallError as error:
                 raise os_error(error) from None
@@ -90,6 +96,8 @@ class Endpoint(standard.socket):
             if kind & SOCK_NONBLOCK:
                 sock.nonblock = True
             self._begin(process, fd, sock)
+            if proto > 0:
+                self._proto = proto
         elif numbers.is_virtual(fileno):
             process, fd, file = numbers.find(fileno)
             if not isinstance(file, Socket):
@@ -112,6 +120,7 @@ class Endpoint(standard.socket):
         self._process = process
         self._fd = fd
         self._kind = kind
+        self._proto = 0
         self._kernel = kernel
         self._lock = kernel.lock
         self._taker: Taker | None = None
@@ -151,7 +160,7 @@ class Endpoint(standard.socket):
     @property
     def proto(self) -> int:
         """The protocol."""
-        return 0 if self._kind else super().proto
+        return self._proto if self._kind else super().proto
 
     @property
     def timeout(self) -> float | None:
@@ -208,6 +217,7 @@ class Endpoint(standard.socket):
     def dup(self) -> Self:
         """A new object with a new descriptor for the same open file description."""
         if self._sock is None:
+            self._closed_here()
             return super().dup()
         process = self._process
         fd = process.call(duplicate, process, self._fd)
@@ -218,13 +228,13 @@ class Endpoint(standard.socket):
     def get_inheritable(self) -> bool:
         """Whether exec keeps the descriptor."""
         if self._sock is None:
-            return super().get_inheritable()
+            return self._host().get_inheritable()
         return not self._process.call(self._process.core.descriptors.get_cloexec, self._fd)
 
     def set_inheritable(self, inheritable: bool) -> None:
         """Say whether exec keeps the descriptor."""
         if self._sock is None:
-            super().set_inheritable(inheritable)
+            self._host().set_inheritable(inheritable)
         else:
             self._process.call(self._process.core.descriptors.set_cloexec, self._fd, not inheritable)
 
@@ -233,10 +243,14 @@ class Endpoint(standard.socket):
     def settimeout(self, value: float | None) -> None:
         """None: wait for ever. 0: never wait. Else seconds to wait, as a float."""
         if self._sock is None:
-            super().settimeout(value)
+            self._host().settimeout(value)
             return
         if value is not None:
-            value = float(value)
+            value = value if isinstance(value, float) else float(operator.index(value))
+            if math.isnan(value):
+                raise ValueError("Invalid value NaN (not a number)")
+            if abs(value) > MAX_TIMEOUT:
+                raise OverflowError("timestamp out of range for platform time_t")
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
@@ -248,26 +262,43 @@ class Endpoint(standard.socket):
 
     def gettimeout(self) -> float | None:
         """Seconds to wait, or None."""
-        return super().gettimeout() if self._sock is None else self._timeout
+        return self._timeout if self._kind else super().gettimeout()
 
     def setblocking(self, flag: bool) -> None:
         """settimeout(None) or settimeout(0)."""
         if self._sock is None:
-            super().setblocking(flag)
+            self._host().setblocking(flag)
         else:
             self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         """Whether calls wait."""
-        return super().getblocking() if self._sock is None else self._timeout != 0.0
+        return self._timeout != 0.0 if self._kind else super().getblocking()
 
     # For those who derive from it.
+
+    def _host(self) -> standard.socket:
+        """The standard library's methods, for a socket of the host: EBADF if it is a virtual one that is closed."""
+        self._closed_here()
+        methods: Any = super()
+        return methods  # type: ignore[no-any-return]
+
+    def _closed_here(self) -> None:
+        if self._kind:
+            raise bad_descriptor()
 
     def _open(self, sock: Socket | None) -> Socket:
         """The core's socket, if the descriptor still refers to it: EBADF, as for one that was closed by its number."""
         if sock is None or self._process.core.descriptors.files.get(self._fd) is not sock:
             raise bad_descriptor()
         return sock
+
+
+def without_flags(kind: int) -> int:
+    """The socket type in an argument that may also have SOCK_NONBLOCK and SOCK_CLOEXEC: EINVAL for other flags."""
+    if kind & ~(SOCK_TYPE_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC):
+        raise SyscallError(Errno.EINVAL)
+    return kind & SOCK_TYPE_MASK
 
 
 def duplicate(process: Process, fd: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import EPOLLIN, EPOLLOUT, EPOLLPRI
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.epoll import Epoll
+from afunix.core.errors import Unmodelled
 from afunix.inproc import host, numbers
-from afunix.inproc.host import MONOTONIC, os_error
+from afunix.inproc.host import MONOTONIC, bad_descriptor, os_error
 from afunix.inproc.poller import host_poll, number_of
 from afunix.inproc.waiting import Sleeper
 
@@ -26,6 +28,9 @@ Events = list[tuple[int, int]]
 
 HOST_EVERY: Final = 4
 """While there is always something of ours, the host is asked with every so manieth poll: a poll is a system call."""
+
+
+_by_number: weakref.WeakValueDictionary[int, epoll] = weakref.WeakValueDictionary()
 
 
 class Part:
@@ -50,6 +55,10 @@ class epoll:  # noqa: N801 - its name in the standard library
     Virtual descriptors have all modes of epoll(7) everywhere; the host's have what the host has.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "closed")
+    # The object's own; all else it shares with those that `fromfd` made of it.
+    closed: bool
+
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
         if sizehint < -1 or sizehint == 0:
             raise ValueError("negative sizehint")
@@ -65,16 +74,25 @@ class epoll:  # noqa: N801 - its name in the standard library
         self._sleepers: dict[Sleeper, None] = {}
         self._outside = 0  # threads in the host's poll
         self._unasked = HOST_EVERY  # polls that had events of ours since the host was asked last
+        self._ended = False
         self.closed = False
 
     @classmethod
     def fromfd(cls, fd: int) -> epoll:
-        """Not for epolls that are our own."""
-        raise NotImplementedError("an epoll of afunix has no descriptor to be made from")
+        """Another object for the same epoll of ours, by what its `fileno` said: whichever is closed closes it."""
+        original = _by_number.get(fd)
+        if original is None:
+            raise Unmodelled("an epoll of the host that others made")
+        made = cls.__new__(cls)
+        made.__dict__ = original.__dict__
+        made.closed = False
+        return made
 
     def _check(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
+        if self._ended:
+            raise bad_descriptor()
 
     def register(self, fd: Any, eventmask: int = EPOLLIN | EPOLLPRI | EPOLLOUT) -> None:
         """Watch a descriptor. OSError EEXIST, EBADF, EPERM."""
@@ -163,7 +181,7 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     def events(self, timeout: float | None, maxevents: int) -> Events:
         """What `poll` returns, in the core's form: events first."""
-        if self.closed:
+        if self._ended:
             self._check()
         if maxevents <= 0:
             if maxevents != -1:
@@ -212,7 +230,7 @@ class epoll:  # noqa: N801 - its name in the standard library
             return self._sleep(sleeper, until, maxevents)
         finally:
             del self._calls[sleeper]
-            if self.closed:
+            if self._ended:
                 self._free()
 
     def _sleep(self, sleeper: Sleeper, until: float | None, maxevents: int) -> list[tuple[int, int]]:
@@ -265,12 +283,15 @@ class epoll:  # noqa: N801 - its name in the standard library
             self._pipe = host.Pipe()
             self._host.register(self._pipe.fileno(), EPOLLIN)
         fileno = getattr(self._host, "fileno", None)
-        return -1 if fileno is None else int(fileno())
+        number = -1 if fileno is None else int(fileno())
+        _by_number[number] = self
+        return number
 
     def close(self) -> None:
         """Free it, as soon as no poll of another thread waits in it."""
-        if not self.closed:
-            self.closed = True
+        self.closed = True
+        if not self._ended:
+            self._ended = True
             self._free()
 
     def _free(self) -> None:

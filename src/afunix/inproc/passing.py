@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from afunix.abi.constants import MSG_OOB, SCM_RIGHTS, SOL_SOCKET
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
+from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align, cmsg_space
 from afunix.abi.structs import INT
 from afunix.core import ancillary
 from afunix.core.file import File
@@ -77,6 +77,9 @@ def outgoing(
     process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
+    items = list(items)
+    if sum(cmsg_space(len(data)) for _, _, data in items) >= ancillary.OPTMEM_MAX:
+        raise SyscallError(Errno.ENOBUFS)
     try:
         fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:

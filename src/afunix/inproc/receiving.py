@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import socket as standard
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
 from afunix.abi.errno import SyscallError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiving"]
 
+SOCKLEN_MAX: Final = (1 << 31) - 1
+
 
 class Receiving(Endpoint):
     """A socket that receives."""
@@ -34,7 +37,7 @@ class Receiving(Endpoint):
         """Receive at most bufsize bytes; b"" at the end."""
         self._unanswered = 0
         quick = self._take
-        if not flags and quick is not nothing_to_take:
+        if not flags and type(bufsize) is int and quick is not nothing_to_take:
             lock = self._lock
             lock.acquire()
             try:
@@ -49,7 +52,8 @@ class Receiving(Endpoint):
             if taker is not None:
                 return self._await(taker, self._kernel, bufsize)
         if self._sock is None:
-            return super().recv(bufsize, flags)
+            return self._host().recv(bufsize, flags)
+        bufsize = operator.index(bufsize)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
@@ -95,7 +99,7 @@ class Receiving(Endpoint):
         process = self._process
         kernel = process.kernel
         self._unanswered = 0
-        flags = to_linux_flags(int(flags)) if flags else 0
+        flags = to_linux_flags(operator.index(flags)) if flags else 0
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:
             try:
@@ -125,7 +129,7 @@ class Receiving(Endpoint):
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """Data, and the sender's address or None."""
         if self._sock is None:
-            return super().recvfrom(bufsize, flags)
+            return self._host().recvfrom(bufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
         received = self._receive(bufsize, flags, None)[0]
@@ -134,7 +138,7 @@ class Receiving(Endpoint):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; the number of bytes."""
         if self._sock is None:
-            return super().recv_into(buffer, nbytes, flags)
+            return self._host().recv_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recv_into")
         data = self.recv(len(view), flags)
         view[: len(data)] = data
@@ -143,7 +147,7 @@ class Receiving(Endpoint):
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recv_into, with the sender's address."""
         if self._sock is None:
-            return super().recvfrom_into(buffer, nbytes, flags)
+            return self._host().recvfrom_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recvfrom_into")
         data, address = self.recvfrom(len(view), flags)
         view[: len(data)] = data
@@ -152,10 +156,10 @@ class Receiving(Endpoint):
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         """Data, control messages (level, type, data), msg_flags, the sender's address or None."""
         if self._sock is None:
-            return super().recvmsg(bufsize, ancbufsize, flags)
+            return self._host().recvmsg(bufsize, ancbufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if ancbufsize < 0:
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received, items, extra = self._receive(bufsize, flags, ancbufsize)
         return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
@@ -164,7 +168,8 @@ class Receiving(Endpoint):
         """What recvmsg does, but of control messages only the descriptors are told; of a virtual socket."""
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if not flags and self._take is not nothing_to_take and ancillary.only_rights(self._sock):  # type: ignore[arg-type]
+        quick = not flags and type(bufsize) is int and self._take is not nothing_to_take
+        if quick and ancillary.only_rights(self._sock):  # type: ignore[arg-type]
             with self._lock:
                 taken = take_files(self._sock, bufsize)  # type: ignore[arg-type]
                 if taken is not None:
@@ -182,8 +187,8 @@ class Receiving(Endpoint):
     ) -> tuple[int, list[Any], int, Any]:
         """As recvmsg, into buffers; their number of bytes in place of the data."""
         if self._sock is None:
-            return super().recvmsg_into(buffers, ancbufsize, flags)
-        if ancbufsize < 0:
+            return self._host().recvmsg_into(buffers, ancbufsize, flags)
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         views = [_room(buffer, 0, "recvmsg_into") for buffer in buffers]
         received, items, extra = self._receive(sum(map(len, views)), flags, ancbufsize)

@@ -51,7 +51,7 @@ class Sending(Endpoint):
                     self._unanswered = self._patience
                 return sent
         if self._sock is None:
-            return super().send(data, flags)
+            return self._host().send(data, flags)
         return self._send(_whole(data, self._most()), flags)
 
     def _most(self) -> int | None:
@@ -71,7 +71,7 @@ class Sending(Endpoint):
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags)) if flags else 0
+        flags = to_linux_flags(operator.index(flags)) if flags else 0
         files: Sequence[File] = ()
         creds = None
         with kernel.lock:
@@ -128,7 +128,7 @@ class Sending(Endpoint):
         """Send all of it. After an error nobody knows how much went."""
         sock = self._sock
         if sock is None:
-            super().sendall(data, flags)
+            self._host().sendall(data, flags)
             return
         quick = self._put
         if not flags and type(data) is bytes and quick is not nothing_to_put:
@@ -169,7 +169,7 @@ class Sending(Endpoint):
     def sendto(self, data: Any, *arguments: Any) -> int:
         """sendto(data[, flags], address)."""
         if self._sock is None:
-            return super().sendto(data, *arguments)
+            return self._host().sendto(data, *arguments)
         if not 1 <= len(arguments) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         data = _whole(data)
@@ -194,7 +194,7 @@ class Sending(Endpoint):
         """Send the buffers as one message, with control messages (level, type, data)."""
         sock = self._sock
         if sock is None:
-            return super().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
+            return self._host().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
         data = _joined(buffers)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
@@ -247,6 +247,8 @@ def _whole(data: Any, most: int | None = None) -> bytes:
     if type(data) is bytes:
         return data
     view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
     if most is not None and view.nbytes > most:
         view = view.cast("B")[:most]
     return bytes(view)

@@ -6,9 +6,10 @@ See `endpoint` for what a socket object is, `sending` and `receiving` for the da
 from __future__ import annotations
 
 import array
+import operator
 import socket as standard
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -17,28 +18,26 @@ from afunix.abi.constants import (
     SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_STREAM,
-    SOCK_TYPE_MASK,
 )
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import cmsg_len
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
+from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
-from afunix.inproc.endpoint import LEVELS, duplicate
+from afunix.inproc.endpoint import LEVELS, duplicate, without_flags
 from afunix.inproc.host import MONOTONIC, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
 from afunix.inproc.sending import Sending
 
-if TYPE_CHECKING:
-    from afunix.core.socket import Socket
-
 __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
+INT_MAX: Final = (1 << 31) - 1
 
 
 class _SocketType(type):
@@ -66,7 +65,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         """Bind to a path, an abstract name (bytes that begin with NUL), or with '' to a name that the kernel picks."""
         sock = self._sock
         if sock is None:
-            super().bind(address)
+            self._host().bind(address)
             return
         process = self._process
         raw = from_python(address, process.kernel.path_max)
@@ -76,15 +75,18 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         """Accept connections."""
         sock = self._sock
         if sock is None:
-            super().listen(backlog)
-        else:
-            self._process.call(connection.listen, self._open(sock), self._process.core, max(backlog, 0))
+            self._host().listen(backlog)
+            return
+        backlog = operator.index(backlog)
+        if not -INT_MAX <= backlog <= INT_MAX:
+            raise OverflowError("signed integer is greater than maximum")
+        self._process.call(connection.listen, self._open(sock), self._process.core, max(backlog, 0))
 
     def connect(self, address: Any, /) -> None:
         """Connect to an address; for datagrams, set the default peer."""
         sock = self._sock
         if sock is None:
-            super().connect(address)
+            self._host().connect(address)
             return
         process = self._process
         kernel = self._kernel
@@ -109,7 +111,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
 
     def connect_ex(self, address: Any, /) -> int:
         """As connect, but returns the errno."""
-        if self._sock is None:
+        if not self._kind:
             return super().connect_ex(address)
         try:
             self.connect(address)
@@ -123,7 +125,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         """A new socket for the first connection that waits, and the address of who connected."""
         sock = self._sock
         if sock is None:
-            return super().accept()  # type: ignore[return-value]
+            return self._host().accept()  # type: ignore[return-value]
         process = self._process
         kernel = self._kernel
         kernel.lock.acquire()
@@ -162,30 +164,30 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
     def getsockname(self) -> Any:
         """The address it is bound to."""
         if self._sock is None:
-            return super().getsockname()
+            return self._host().getsockname()
         return to_python(self._process.call(self._open(self._sock).name))
 
     def getpeername(self) -> Any:
         """The address that its peer is bound to."""
         if self._sock is None:
-            return super().getpeername()
+            return self._host().getpeername()
         return to_python(self._process.call(self._open(self._sock).name, True))
 
     def shutdown(self, how: int, /) -> None:
         """Shut one or both directions."""
         if self._sock is None:
-            super().shutdown(how)
+            self._host().shutdown(how)
         else:
-            self._process.call(self._open(self._sock).shutdown, int(how))
+            self._process.call(self._open(self._sock).shutdown, operator.index(how))
 
     def getsockopt(self, level: int, option: int, buflen: int = 0, /) -> Any:
         """An option as an int, or with buflen as bytes."""
         sock = self._sock
         if sock is None:
-            return super().getsockopt(level, option, buflen) if buflen else super().getsockopt(level, option)
+            return self._host().getsockopt(level, option, buflen) if buflen else self._host().getsockopt(level, option)
         if not 0 <= buflen <= 1024:
             raise OSError("getsockopt buflen out of range")
-        level, option = LEVELS.get(int(level), int(level)), _OPTIONS.get(int(option), int(option))
+        level, option = _numbers(level, option)
         process = self._process
         value = process.call(options.get, self._open(sock), process.core, level, option, buflen or INT.size)
         if isinstance(value, options.PidfdOf):
@@ -199,21 +201,31 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         return number
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None, /) -> None:
-        """Set an option to an int or a buffer; None with a length stands for that many NULs."""
+        """Set an option to an int or a buffer; None with a length stands for a null pointer."""
         sock = self._sock
         if sock is None:
-            super().setsockopt(level, option, value, *(() if optlen is None else (optlen,)))
+            self._host().setsockopt(level, option, value, *(() if optlen is None else (optlen,)))
             return
+        if (value is None) == (optlen is None):
+            raise TypeError("setsockopt() takes a length with None, and only with it")
+        level, option = _numbers(level, option)
         if value is None:
-            if optlen is None:
-                raise TypeError("setsockopt() with None needs a length")
-            raw = bytes(optlen)
-        elif isinstance(value, int):
-            raw = INT.pack(value)
-        else:
-            raw = bytes(memoryview(value))
-        level, option = LEVELS.get(int(level), int(level)), _OPTIONS.get(int(option), int(option))
+            self._process.call(_set_from_nothing, self._open(sock), level, option, operator.index(optlen or 0))
+            return
+        raw = INT.pack(value) if isinstance(value, int) and abs(value) <= INT_MAX else bytes(memoryview(value))
         self._process.call(options.set, self._open(sock), self._process.core, level, option, raw)
+
+
+def _numbers(level: Any, option: Any) -> tuple[int, int]:
+    """Linux's numbers for the host's."""
+    level, option = operator.index(level), operator.index(option)
+    return LEVELS.get(level, level), _OPTIONS.get(option, option)
+
+
+def _set_from_nothing(sock: Socket, level: int, option: int, length: int) -> None:
+    """What setsockopt says to a null pointer: EFAULT, if nothing else is wrong."""
+    if options.value_length(sock, level, option, length):
+        raise SyscallError(Errno.EFAULT)
 
 
 def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 0) -> tuple[socket, socket]:
@@ -223,11 +235,11 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
         return socket(fileno=one.detach()), socket(fileno=two.detach())
     process = current()
     kernel = process.kernel
-    kind = int(type)
+    kind = operator.index(type)
     descriptors = process.core.descriptors
     with kernel.lock:
         try:
-            cores = connection.pair(kernel.core, process.core, kind & SOCK_TYPE_MASK, proto)
+            cores = connection.pair(kernel.core, process.core, without_flags(kind), proto)
             fds = [descriptors.install(core, cloexec=True) for core in cores]
         except SyscallError as error:
             raise os_error(error) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, POLLOUT
+from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, POLLIN, POLLOUT
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import blocking, connection, readiness
 from afunix.core.operations import OPERATIONS
@@ -26,6 +26,7 @@ __all__ = ["accept", "connect", "receive", "send", "until_ready"]
 T = TypeVar("T")
 
 SENDABLE = POLLOUT | POLLERR | POLLHUP
+RECEIVABLE = POLLIN | POLLERR | POLLHUP
 
 
 def send(
@@ -111,7 +112,7 @@ def until_ready(
             try:
                 return attempt()
             except SyscallError as error:
-                if error.errno is not Errno.EAGAIN:
+                if error.errno is not Errno.EAGAIN and (writing or readiness.mask(sock) & RECEIVABLE):
                     raise
         peer = sock.peer
         sock.acquire()
