@@ -36,11 +36,11 @@ class Receiving(Endpoint):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
         self._unanswered = 0
-        quick = self._take
-        if not flags and type(bufsize) is int and quick is not nothing_to_take:
+        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
             lock = self._lock
             lock.acquire()
             try:
+                quick = self._take  # another thread may have closed it
                 data = quick(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
                     if self._pending:
@@ -168,10 +168,10 @@ class Receiving(Endpoint):
         """What recvmsg does, but of control messages only the descriptors are told; of a virtual socket."""
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        quick = not flags and type(bufsize) is int and self._take is not nothing_to_take
-        if quick and ancillary.only_rights(self._sock):  # type: ignore[arg-type]
+        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
             with self._lock:
-                taken = take_files(self._sock, bufsize)  # type: ignore[arg-type]
+                sock = self._sock
+                taken = take_files(sock, bufsize) if sock is not None and ancillary.only_rights(sock) else None
                 if taken is not None:
                     data, files, address = taken
                     fds, extra = ancillary.deliver_rights(files, room, flags, partial(passing.install, self._process))

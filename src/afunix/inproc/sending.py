@@ -34,11 +34,11 @@ class Sending(Endpoint):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, and return how many bytes went."""
-        quick = self._put
-        if not flags and type(data) is bytes and quick is not nothing_to_put:
+        if not flags and type(data) is bytes and self._put is not nothing_to_put:
             lock = self._lock
             lock.acquire()
             try:
+                quick = self._put  # another thread may have closed it
                 sent = quick(self._sock, data)  # type: ignore[arg-type]
                 if sent and self._pending:
                     self._wakeups.apply()
@@ -130,9 +130,9 @@ class Sending(Endpoint):
         if sock is None:
             self._host().sendall(data, flags)
             return
-        quick = self._put
-        if not flags and type(data) is bytes and quick is not nothing_to_put:
+        if not flags and type(data) is bytes and self._put is not nothing_to_put:
             with self._lock:
+                quick = self._put
                 sent = quick(sock, data)
                 if sent and self._pending:
                     self._wakeups.apply()
@@ -216,9 +216,10 @@ class Sending(Endpoint):
         if not flags and fds and self._put is not nothing_to_put:
             with self._lock:
                 files = passing.files_of(fds)
+                sock = self._sock
                 try:
-                    if len(fds) <= SCM_MAX_FD:
-                        sent = put_files(self._sock, self._process.core, data, files)  # type: ignore[arg-type]
+                    if sock is not None and len(fds) <= SCM_MAX_FD:
+                        sent = put_files(sock, self._process.core, data, files)
                 except SyscallError as error:
                     raise os_error(error) from None
                 finally:

@@ -265,7 +265,7 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
 def send_fds(sock: Any, buffers: Iterable[Any], fds: Iterable[int], flags: int = 0, address: Any = None) -> int:
     """Send descriptors, of virtual sockets and of the host, over an AF_UNIX socket."""
     numbers_ = array.array("i", fds)
-    if isinstance(sock, Sending) and sock._sock is not None:
+    if type(sock) is socket and sock._sock is not None:  # others may have a sendmsg of their own
         return sock._send_fds(buffers, numbers_, flags, address)
     items = [(standard.SOL_SOCKET, SCM_RIGHTS, numbers_)]
     sent: int = sock.sendmsg(buffers, items, flags, *(() if address is None else (address,)))
@@ -277,7 +277,7 @@ def recv_fds(sock: Any, bufsize: int, maxfds: int, flags: int = 0) -> tuple[byte
     if maxfds < 0:
         raise OverflowError("CMSG_LEN() argument out of range")
     room = cmsg_len(maxfds * INT.size)
-    if isinstance(sock, Receiving) and sock._sock is not None:
+    if type(sock) is socket and sock._sock is not None:
         return sock._recv_fds(bufsize, room, flags)
     fds = array.array("i")
     data, ancdata, flags, address = sock.recvmsg(bufsize, room, flags)
