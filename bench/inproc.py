@@ -1,9 +1,9 @@
 """The in-process front end against the host's own AF_UNIX, through the standard module's API and in the same Python.
 
-    python -m bench.inproc [--seconds S] [--json FILE] [name ...]
+    python -m bench.inproc [--turns N] [--seconds S] [--cpu] [--json FILE] [name ...]
 
-Each measure is made of both in turns, several times, and the best rate of each counts: whatever else the machine does
-only ever slows one down.
+Each measure is made of both in short turns, one after the other, and each turn gives a ratio: the median of them is
+told, and the range of the middle half, beside the median rates. So what else the machine does meets both alike.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import select
 import shutil
 import socket
+import statistics
 import tempfile
 import threading
 import time
@@ -26,8 +28,9 @@ from typing import NamedTuple
 
 import afunix
 
-TURNS = 5
+TURNS = 9
 
+Clock = Callable[[], float]
 Batch = Callable[[], int]
 """Does some operations, and tells how many."""
 
@@ -82,21 +85,25 @@ def round_trip(place: Place) -> Iterator[Batch]:
         thread.join()
 
 
-def transfer(size: int) -> Measure:
-    """So many bytes sent by one thread with sendall and received by another."""
+def transfer(size: int, together: int = 1) -> Measure:
+    """So many bytes sent by one thread with sendall and received by another, which tells after `together` of them.
+
+    It tells by releasing a lock, which is the least that one thread can do for another.
+    """
 
     @contextlib.contextmanager
     def measure(place: Place) -> Iterator[Batch]:
         one, two = place.socket.socketpair()
         data = bytes(size)
-        got = threading.Semaphore(0)
+        got = threading.Lock()
+        got.acquire()
 
         def read() -> None:
-            left = size
+            left = size * together
             while part := two.recv(1 << 20):
                 left -= len(part)
                 if not left:
-                    left = size
+                    left = size * together
                     got.release()
 
         thread = threading.Thread(target=read)
@@ -106,9 +113,10 @@ def transfer(size: int) -> Measure:
 
                 def batch() -> int:
                     for _ in range(10):
-                        one.sendall(data)
+                        for _ in range(together):
+                            one.sendall(data)
                         got.acquire()
-                    return 10
+                    return 10 * together
 
                 yield batch
             thread.join()
@@ -248,8 +256,10 @@ def echo_server(clients: int) -> Measure:
 MEASURES: dict[str, tuple[Measure, float]] = {
     "1 byte send+recv, one thread": (send_recv, 1.5),
     "1 byte round trip, two threads": (round_trip, 1.0),
+    "1 byte one way, two threads": (transfer(1, 1000), 1.0),
     "64 KiB send+recv, one thread": (one_thread_64k, 5.0),
     "64 KiB, two threads": (transfer(65536), 5.0),
+    "64 KiB one way, two threads": (transfer(65536, 100), 5.0),
     "1 MiB, two threads": (transfer(1 << 20), 5.0),
     "connect+accept": (connect_accept, 2.0),
     "passing a descriptor": (pass_descriptor, 1.0),
@@ -261,30 +271,42 @@ MEASURES: dict[str, tuple[Measure, float]] = {
 """By name: the measure, and the ratio to the host that it is to reach."""
 
 
-def rate(batch: Batch, seconds: float) -> float:
+def rate(batch: Batch, seconds: float, clock: Clock) -> float:
     """Operations a second."""
-    start = time.perf_counter()
+    batch()
+    gc.collect()
+    start = clock()
     done = 0
-    while (spent := time.perf_counter() - start) < seconds:
+    while (spent := clock() - start) < seconds:
         done += batch()
     return done / spent
 
 
-def compare(measure: Measure, seconds: float) -> tuple[float, float]:
-    """The best rates of ours and of the host's, in turns."""
-    ours = theirs = 0.0
-    for _ in range(TURNS):
+class Result(NamedTuple):
+    """Operations a second: the medians over the turns; and of the turns' ratios the quartiles."""
+
+    ours: float
+    host: float
+    low: float
+    ratio: float
+    high: float
+
+
+def compare(measure: Measure, turns: int, seconds: float, clock: Clock) -> Result:
+    """Ours against the host's, turn by turn."""
+    ours = []
+    host = []
+    for _ in range(turns):
         directory = tempfile.mkdtemp(prefix="afunix-bench-")
         try:
             with afunix.patch(), measure(Place(socket, select, directory)) as batch:
-                batch()
-                ours = max(ours, rate(batch, seconds))
+                ours.append(rate(batch, seconds, clock))
             with measure(Place(socket, select, directory)) as batch:
-                batch()
-                theirs = max(theirs, rate(batch, seconds))
+                host.append(rate(batch, seconds, clock))
         finally:
             shutil.rmtree(directory)
-    return ours, theirs
+    low, ratio, high = statistics.quantiles([one / other for one, other in zip(ours, host, strict=True)], n=4)
+    return Result(statistics.median(ours), statistics.median(host), low, ratio, high)
 
 
 def raise_limit() -> None:
@@ -298,18 +320,27 @@ def raise_limit() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.inproc", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help="only measures that have this in their name")
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long each turn lasts")
+    parser.add_argument("--turns", type=int, default=TURNS, help="how often each is measured")
+    parser.add_argument("--seconds", type=float, default=0.2, help="how long a turn lasts")
+    parser.add_argument(
+        "--cpu", action="store_true", help="by the processor time of this process, not the time gone by"
+    )
     parser.add_argument("--json", type=Path, help="also write the results here")
     arguments = parser.parse_args()
     raise_limit()
     results = {}
-    print(f"{'':34}{'ours/s':>12}{'host/s':>12}{'ratio':>8}{'target':>8}")
+    clock = time.process_time if arguments.cpu else time.perf_counter
+    print(f"{'':34}{'ours/s':>12}{'host/s':>12}{'ratio':>8}{'target':>8}  middle half")
     for name, (measure, target) in MEASURES.items():
         if arguments.names and not any(part in name for part in arguments.names):
             continue
-        ours, theirs = compare(measure, arguments.seconds)
-        results[name] = {"ours": ours, "host": theirs, "ratio": ours / theirs, "target": target}
-        print(f"{name:34}{ours:12,.0f}{theirs:12,.0f}{ours / theirs:8.2f}{target:8.1f}")
+        result = compare(measure, arguments.turns, arguments.seconds, clock)
+        results[name] = result._asdict() | {"target": target}
+        print(
+            f"{name:34}{result.ours:12,.0f}{result.host:12,.0f}{result.ratio:8.2f}{target:8.1f}"
+            f"  {result.low:.2f}-{result.high:.2f}",
+            flush=True,
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 

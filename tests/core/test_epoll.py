@@ -106,6 +106,27 @@ def test_exclusive(world: World) -> None:
         Epoll(world.kernel.wakeups).add(3, two, EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT, None)
 
 
+def test_it_waits_for_what_is_wanted_only(world: World) -> None:
+    """Room in the send buffer is no news to who wants to read; the end is, to who wants nothing else."""
+    one, two = pair(world)
+    epoll = Epoll(world.kernel.wakeups)
+    epoll.add(3, one, EPOLLIN, None)
+    assert (len(one.readable), len(one.writable)) == (1, 0)
+    epoll.modify(3, one, EPOLLIN | EPOLLOUT, None)
+    assert (len(one.readable), len(one.writable)) == (1, 1)
+    epoll.modify(3, one, EPOLLOUT | EPOLLONESHOT, None)
+    assert (len(one.readable), len(one.writable)) == (0, 1)
+    assert ready(world, epoll) == [(EPOLLOUT, None)]
+    for events in (0, EPOLLRDHUP):
+        epoll.modify(3, one, events, None)
+        assert (len(one.readable), len(one.writable)) == (1, 0)
+    assert ready(world, epoll) == []
+    two.shutdown(1)
+    assert ready(world, epoll) == [(EPOLLRDHUP, None)]
+    epoll.remove(3, one)
+    assert (len(one.readable), len(one.writable)) == (0, 0)
+
+
 def test_closed_files_are_gone(world: World) -> None:
     """Whoever holds the last reference, nothing is left of the file in the epoll, nor of the epoll at the file."""
     one, two = pair(world)
@@ -121,11 +142,11 @@ def test_closed_files_are_gone(world: World) -> None:
     assert not epoll.items
     assert not epoll.ready
     assert ready(world, epoll) == []
-    assert not two.readable.waiters
+    assert not two.readable
     epoll.add(3, one, EPOLLIN | EPOLLRDHUP, "gone")
     assert ready(world, epoll) == [(EPOLLIN | EPOLLRDHUP | EPOLLHUP, "gone")]
     epoll.close()
-    assert not one.readable.waiters
+    assert not one.readable
     assert not one.watchers
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from afunix.abi.errno import SyscallError
 from afunix.core.credentials import CAP_DAC_READ_SEARCH, Credentials
 from afunix.core.inode import Directory, Inode, RegularFile, Symlink
-from afunix.core.pathwalk import MAX_SYMLINKS, PathWalk
+from afunix.core.pathwalk import MAX_SYMLINKS, PathWalk, straight
 
 
 class Caller:
@@ -181,3 +183,29 @@ def test_protected_symlinks() -> None:
         inner.mode &= ~bit
         assert walk(b"d/alien") is inner.entries[b"f"]
         inner.mode |= bit
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o666, 0o070, 0o001])
+def test_the_straight_way_is_the_same_way(mode: int) -> None:
+    """Wherever `straight` arrives, the whole walk does; it says so of every plain path that may be walked."""
+    root, inner, _ = tree()
+    inner.mode = inner.mode & ~0o777 | mode
+    link(root, b"l", b"d")
+    link(inner, b"l", b"f")
+    arrived = set()
+    for uid, capabilities in ((0, 0), (10, 0), (10, 1 << CAP_DAC_READ_SEARCH)):
+        caller = Caller(root, uid, capabilities)
+        for parts in product([b"", b"/", b"d", b"/d", b"f", b"/f", b"l", b"/l", b".", b"/..", b"x"], repeat=3):
+            path = b"".join(parts)
+            found = straight(caller, path)
+            if found is not None:
+                assert found is PathWalk(caller).to_end(path)
+                arrived.add((path, uid, capabilities))
+    searchable = {
+        (uid, capabilities)
+        for uid, capabilities, bit in ((0, 0, 0o100), (10, 0, 0o001), (10, 1 << CAP_DAC_READ_SEARCH, 0o777))
+        if mode & bit
+    }
+    assert {who[1:] for who in arrived if who[0] == b"/d/f"} == searchable
+    assert {who[0] for who in arrived} <= {b"/d", b"/d/f"}
+    assert straight(Caller(root), b"/d" * 2048) is None

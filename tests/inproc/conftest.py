@@ -22,7 +22,7 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
     if request.param == "host":
         yield Side(socket=socket, select=select, directory=tmp_path)
         return
-    kernel = afunix.Kernel()
+    kernel = afunix.Kernel(path_max=108)
     with kernel.main.running():
         yield Side(socket=our_socket, select=our_select, directory=tmp_path)
     gc.collect()

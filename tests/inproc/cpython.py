@@ -29,6 +29,7 @@ SUITES = {
         *("SendfileUsingSendfileTest", "CreateServerTest", "TCPTimeoutTest", "BasicTCPTest", "BufferIOTest"),
     ),
     "test.test_asyncio.test_unix_events": ("*",),
+    "test.test_asyncio.test_events": ("EPollEventLoopTests", "PollEventLoopTests", "HandleTests"),
     "test.test_asyncio.test_sock_lowlevel": ("*",),
     "test.test_asyncio.test_streams": ("*",),
     "test.test_asyncio.test_server": ("*",),
@@ -47,9 +48,10 @@ THREADED = "test._test_multiprocessing"
 EXCLUDED: dict[str, str] = {
     "*.SocketServerTest.test_ForkingUnix*": "a forked process has its own copy of the kernel, not the same sockets",
     "*.StreamTests.test_open_unix_connection_no_loop_ssl": "ssl.SSLSocket wraps host descriptors only",
+    "*EventLoopTests.test_create_ssl_unix_connection": "ssl.SSLSocket wraps host descriptors only",
+    "*EventLoopTests.test_write_pipe_disconnect_on_close": "io.open makes a file of a host descriptor only",
     "*.TestConnection.test_spawn_close": "a thread has no copies of the descriptors that its starter closes",
     "*.TestConnection.test_large_fd_transfer": "os.dup2 can't give a virtual descriptor a number of the host's",
-    "*.TestEPoll.test_fromfd": "our epoll has no descriptor of the host's to be made from",
 }
 """By pattern of the test's name, module and all: why it can't apply."""
 

@@ -26,9 +26,7 @@ SKIPS = (
 )
 """Why tests may skip themselves; natively they do as well."""
 
-SLOW = {"test.test_socket", "test.test_selectors", "test.test_poll"}
-LONG = {"test._test_multiprocessing"}
-"""Not run each time: with threads in the place of processes its test_connection depends on who closes first."""
+SLOW = {"test.test_socket", "test.test_asyncio.test_events", "test.test_selectors", "test.test_poll"}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +68,9 @@ def results(
     pool.shutdown(cancel_futures=True)
 
 
-def marks_of(suite: str) -> list[pytest.MarkDecorator]:
-    return [mark for names, mark in ((SLOW, pytest.mark.slow), (LONG, pytest.mark.long)) if suite in names]
-
-
-@pytest.mark.parametrize("suite", [pytest.param(name, marks=marks_of(name)) for name in SUITES])
+@pytest.mark.parametrize(
+    "suite", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SUITES]
+)
 def test_suite(suite: str, results: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     """All pass; some that are for other hosts skip themselves, and what is left out is in the table."""
     result = results[suite].result()
@@ -93,6 +89,7 @@ def test_suite(suite: str, results: dict[str, Future[subprocess.CompletedProcess
 LEAST = {
     "test.test_socket": 200,
     "test.test_asyncio.test_unix_events": 80,
+    "test.test_asyncio.test_events": 100,
     "test.test_asyncio.test_sock_lowlevel": 20,
     "test.test_asyncio.test_streams": 40,
     "test.test_selectors": 50,

@@ -74,6 +74,73 @@ def test_decorator_and_threads() -> None:
     assert state() == before
 
 
+def test_each_thread_has_its_own_patch() -> None:
+    """The kernel of a thread's own patch stays in force there, whatever other threads begin and end meanwhile."""
+    before = state()
+    together = threading.Barrier(8, timeout=30)
+    problems: list[object] = []
+
+    def play(kernel: afunix.Kernel | None) -> None:
+        try:
+            for _ in range(10):
+                together.wait()
+                with afunix.patch(kernel) as mine, socket.socket(socket.AF_UNIX) as sock:
+                    sock.bind("\0same")
+                    sock.listen()
+                    together.wait()
+                    with socket.socket(socket.AF_UNIX) as client:
+                        client.connect("\0same")
+                        assert len(mine.core.names.abstract) == 1
+                        with afunix.patch() as inner, socket.socket(socket.AF_UNIX) as other:
+                            assert other._process.kernel is inner  # type: ignore[attr-defined]
+                        accepted, _ = sock.accept()
+                        accepted.close()
+        except BaseException as problem:
+            problems.append(problem)
+            together.abort()
+
+    shared = afunix.patch()
+    kernels = [None, afunix.Kernel(), None, afunix.Kernel(), None, None, afunix.Kernel(), None]
+    threads = [threading.Thread(target=play, args=(kernel,)) for kernel in kernels]
+    for thread in threads:
+        thread.start()
+    with shared as one, shared as two:
+        assert one is not two
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert state() == before
+
+
+def test_each_task_has_its_own_patch() -> None:
+    """So it is with tasks of one loop; a thread without a patch of its own has that of the last one."""
+
+    @afunix.patch()
+    async def play(seen: list[afunix.Kernel]) -> None:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind("\0same")
+                await asyncio.sleep(0.01)
+                seen.append(sock._process.kernel)  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        seen: list[list[afunix.Kernel]] = [[] for _ in range(5)]
+        await asyncio.gather(*map(play, seen))
+        assert len({id(kernel) for kernels in seen for kernel in kernels}) == 5
+        assert all(len(set(kernels)) == 1 for kernels in seen)
+
+    before = state()
+    asyncio.run(main())
+    assert state() == before
+    made: list[Any] = []
+    with afunix.patch() as kernel:
+        thread = threading.Thread(target=lambda: made.append(socket.socket(socket.AF_UNIX)))
+        thread.start()
+        thread.join()
+        assert made[0]._process.kernel is kernel
+        made[0].close()
+
+
 def test_names_of_sockets(tmp_path: Path) -> None:
     """os and pathlib see private names, next to the host's, which stay the host's."""
     path = tmp_path / "server"

@@ -120,6 +120,31 @@ def test_large_transfer_between_threads(side: Side) -> None:
         assert got == data
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_many_small_sends_between_threads(side: Side, answered: bool) -> None:
+    """Whether the reader is let run after each or not, all arrive in order; an answer may come by another way."""
+    one, two = side.pair()
+    expected = b"".join(number.to_bytes(4, "little") for number in range(3000))
+    got = bytearray()
+    answer = threading.Semaphore(0)
+
+    def read() -> None:
+        while data := two.recv(4096):
+            got.extend(data)
+            answer.release()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with one:
+        for start in range(0, len(expected), 4):
+            one.sendall(expected[start : start + 4])
+            if answered:
+                answer.acquire()
+    thread.join()
+    two.close()
+    assert got == expected
+
+
 def test_close_wakes_and_makefile_keeps_open(side: Side) -> None:
     """A socket is closed with its last file; a reader in another thread then sees the end."""
     one, two = side.pair()
@@ -230,6 +255,74 @@ def test_descriptors_that_do_not_fit_are_closed(side: Side) -> None:
             os.close(fd)
         assert os.read(reading, 1) == b"", "no copy of the writing end is left"
         os.close(reading)
+
+
+def test_as_many_descriptors_as_are_asked_for(side: Side) -> None:
+    """recv_fds takes so many and closes the rest; a bad number, or too many, send nothing and keep nothing open."""
+    socket = side.socket
+    one, two = side.pair()
+    reading, writing = os.pipe()
+    with one, two:
+        for wanted in (0, 1, 2, 3):
+            assert socket.send_fds(one, [b"x"], [writing] * 2) == 1
+            data, fds, flags, _ = socket.recv_fds(two, 10, wanted)
+            assert (data, len(fds)) == (b"x", min(wanted, 2))
+            assert bool(flags & socket.MSG_CTRUNC) is (wanted < 2)
+            for fd in fds:
+                os.close(fd)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            socket.send_fds(one, [b"x"], [writing, 99999])
+        with pytest.raises(OSError, match="Invalid argument"):
+            socket.send_fds(one, [b"x"], [writing] * 254)
+        with pytest.raises(TypeError):
+            socket.send_fds(one, [b"x"], ["no number"])  # type: ignore[list-item]
+        with pytest.raises(ValueError, match="buffer size"):
+            socket.recv_fds(two, -1, 1)
+        with pytest.raises(OverflowError):
+            socket.recv_fds(two, 1, -1)
+        two.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            socket.recv_fds(two, 1, 1)
+        assert socket.send_fds(one, [b"al", b"one"], []) == 5
+        assert socket.recv_fds(two, 10, 1)[:2] == (b"alone", [])
+        os.close(writing)
+        assert os.read(reading, 1) == b"", "no copy of the writing end is left"
+        os.close(reading)
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0, 5.0])
+def test_descriptors_among_other_messages(side: Side, timeout: float | None) -> None:
+    """A read ends with the descriptors, begins anywhere, and shows none of the credentials beside them."""
+    socket = side.socket
+    one, two = side.pair()
+    with one, two:
+        one.settimeout(timeout)
+        two.settimeout(timeout)
+        one.send(b"before")
+        socket.send_fds(one, [b"with"], [0])
+        one.send(b"after")
+        assert two.recv(3) == b"bef"
+        data, fds, _, _ = socket.recv_fds(two, 100, 1)
+        assert (data, len(fds)) == (b"orewith", 1)
+        os.close(fds[0])
+        socket.send_fds(one, [b"again"], [0])
+        one.send(b"end")
+        data, fds, _, _ = socket.recv_fds(two, 100, 1)
+        assert (data, len(fds)) == (b"afteragain", 1)
+        os.close(fds[0])
+        socket.send_fds(one, [b"again"], [0])
+        assert two.recv(4) == b"enda", "which closes the descriptor"
+        assert socket.recv_fds(two, 100, 1)[:2] == (b"gain", [])
+        two.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        socket.send_fds(one, [b"x"], [0])
+        data, fds, flags, _ = socket.recv_fds(two, 1, 1)
+        assert (data, fds) == (b"x", [])
+        assert flags & socket.MSG_CTRUNC, "the credentials took the room"
+        two.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        socket.send_fds(one, [b"y"], [0])
+        assert two.recvmsg(1, 0, socket.MSG_PEEK)[0] == b"y"
+        _, fds, _, _ = socket.recv_fds(two, 1, 1)
+        os.close(fds[0])
 
 
 def test_messages(side: Side) -> None:

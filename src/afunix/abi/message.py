@@ -142,7 +142,7 @@ def put_cmsg(control: bytearray, size: int, level: int, kind: int, data: bytes) 
     return True
 
 
-def rights_room(control: bytearray, size: int) -> int:
+def rights_room(control: bytes | bytearray, size: int) -> int:
     """How many descriptors an SCM_RIGHTS message can hold after what is there (scm_max_fds, SCM-3)."""
     room = (size - len(control) - _CMSGHDR_SIZE) // _FD_SIZE & 0xFFFFFFFF  # an int, so a huge size has no room
     return room if size > len(control) and room < 0x80000000 else 0

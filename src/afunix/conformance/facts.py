@@ -221,7 +221,7 @@ _TABLE: Final = (
          "do_recvmmsg"),
     Fact("DATA-12d", "A peek with an offset goes past an empty datagram that was peeked at.",
          "__skb_try_recv_from_queue"),
-    Fact("DATA-12e", "A message lost to a bad buffer does not move the offset of peeks, nor does such a peek.",
+    Fact("DATA-12f", "A message lost to a bad buffer does not move the offset of peeks, nor does such a peek.",
          "__unix_dgram_recvmsg"),
     Fact("DATA-14d", "Of a header the address is read first, then the number of iovecs (EMSGSIZE), then these.",
          "copy_msghdr_from_user"),

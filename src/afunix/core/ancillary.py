@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from afunix.core.message import Received
     from afunix.core.socket import Socket
 
-__all__ = ["BadControl", "Control", "deliver", "parse", "parse_items"]
+__all__ = ["OPTMEM_MAX", "BadControl", "Control", "deliver", "deliver_rights", "only_rights", "parse", "parse_items"]
+
+OPTMEM_MAX: Final = 131072
+"""net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
 
 END_OF_FILE: Final = pack_ucred(0, 0, 0)
 """SCM_CREDENTIALS at the end of a stream: the cookie that no message has filled (unix_stream_read_generic)."""
@@ -185,6 +188,22 @@ def deliver(
     return bytes(control), extra if whole else extra | MSG_CTRUNC
 
 
+def only_rights(sock: Socket) -> bool:
+    """Whether what is received there has no other control messages than SCM_RIGHTS."""
+    return not (sock.passcred or sock.passpidfd or sock.passsec or sock.inq or sock.timestamp)
+
+
+def deliver_rights(
+    files: Sequence[File], control_length: int, flags: int, install: Callable[[File, bool], int]
+) -> tuple[list[int], int]:
+    """`deliver` where there are `only_rights`, for who wants the numbers of the descriptors and not the message."""
+    extra = flags & MSG_CMSG_CLOEXEC
+    if not files:
+        return [], extra
+    fds = _install(files[: rights_room(b"", control_length)], bool(extra), install)
+    return fds, extra if len(fds) == len(files) else extra | MSG_CTRUNC
+
+
 def _shown(received: Received, caller: Caller | None) -> bytes:
     """What SCM_CREDENTIALS tells of the sender (SCM-5)."""
     if received.name is None:
@@ -221,16 +240,21 @@ def _put_rights(
     control: bytearray, size: int, files: Sequence[File], cloexec: bool, install: Callable[[File, bool], int]
 ) -> bool:
     """scm_detach_fds: as many descriptors as fit, until one can't be installed; no message without any."""
-    fds = bytearray()
-    try:
-        for file in files[: rights_room(control, size)]:
-            fds += INT.pack(install(file, cloexec))
-    except SyscallError:
-        # The program keeps those that it has got.
-        pass
+    fds = _install(files[: rights_room(control, size)], cloexec, install)
     if fds:
-        put_cmsg(control, size, SOL_SOCKET, SCM_RIGHTS, bytes(fds))
-    return len(fds) == len(files) * INT.size
+        put_cmsg(control, size, SOL_SOCKET, SCM_RIGHTS, b"".join(map(INT.pack, fds)))
+    return len(fds) == len(files)
+
+
+def _install(files: Sequence[File], cloexec: bool, install: Callable[[File, bool], int]) -> list[int]:
+    """The numbers of the new descriptors; one that can't be had ends them, and the program keeps those before it."""
+    fds: list[int] = []
+    try:
+        for file in files:
+            fds.append(install(file, cloexec))
+    except SyscallError:
+        pass
+    return fds
 
 
 def _put_pidfd(control: bytearray, size: int, creds: Ucred | None, pidfd: Callable[[int], int] | None) -> bool:

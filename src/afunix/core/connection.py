@@ -76,7 +76,7 @@ def listen(sock: Socket, caller: Caller, backlog: int) -> None:
     # The kernel compares as unsigned: a negative backlog is a very long one.
     backlog = backlog if 0 <= backlog <= somaxconn else somaxconn
     if backlog > sock.backlog:
-        kernel.wakeups.wake(sock.peer_space)
+        kernel.wakeups.wake(sock.waiting_peers)
     sock.backlog = backlog
     sock.state = LISTEN
     sock.record_peer(caller)
@@ -90,7 +90,7 @@ def connect(sock: Socket, caller: Caller, address: bytes) -> Socket | WouldBlock
     listener has room: CONN-4, CONN-5); and what Names.find raises.
     """
     kernel = sock.kernel
-    if sock.wants_credentials:
+    if sock.passcred or sock.passpidfd:
         kernel.names.autobind(sock)
     return connect_to(sock, caller, kernel.names.find(caller, address, sock.type))
 
@@ -117,11 +117,12 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.record_peer(caller)
     sock.copy_peer(other)
     join(sock, embryo)
-    message = Message(b"", EMBRYO_TRUESIZE, embryo, embryo=embryo)
+    message = Message(b"", EMBRYO_TRUESIZE, embryo, (), None, embryo)
     embryo.wmem += EMBRYO_TRUESIZE
     other.queue.append(message)
     kernel.changed[other] = None
-    kernel.wakeups.wake(other.readable)
+    if other.readers:
+        kernel.wakeups.pending[other.readers] = None
     return embryo
 
 
@@ -152,7 +153,8 @@ def accept(sock: Socket) -> Socket | WouldBlock:
         raise SyscallError(Errno.EOPNOTSUPP)
     if sock.state != LISTEN:
         raise SyscallError(Errno.EINVAL)
-    sock.take_error()
+    if sock.error is not None:
+        sock.take_error()
     if not sock.queue:
         return sock.wait_readable
     message = sock.queue.popleft()
@@ -161,7 +163,8 @@ def accept(sock: Socket) -> Socket | WouldBlock:
     kernel = sock.kernel
     kernel.uncharge(message)
     kernel.changed[sock] = None
-    kernel.wakeups.wake(sock.peer_space)
+    if sock.waiting_peers:
+        kernel.wakeups.pending[sock.waiting_peers] = None
     embryo.grafted = True
     embryo.listener = None
     return embryo
@@ -178,4 +181,4 @@ def return_embryo(sock: Socket, embryo: Socket) -> None:
     embryo.wmem += EMBRYO_TRUESIZE
     sock.queue.appendleft(message)
     sock.kernel.changed[sock] = None
-    sock.kernel.wakeups.wake(sock.readable)
+    sock.kernel.wakeups.wake(sock.readers)

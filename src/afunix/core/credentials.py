@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["CAP_NET_ADMIN", "NOBODY", "NO_PEER", "OVERFLOW_ID", "Credentials", "Ucred"]
 
@@ -27,6 +28,8 @@ class Ucred:
     uid: int
     gid: int
 
+
+_ucred = lru_cache(maxsize=1024)(Ucred)  # few differ, and making one costs more than finding it
 
 NO_PEER = Ucred(0, -1, -1)
 """SO_PEERCRED of a socket that never had a peer (SCM-6)."""
@@ -60,9 +63,9 @@ class Credentials:
     @property
     def real(self) -> Ucred:
         """What SCM_CREDENTIALS shows when the sender gave nothing (scm_set_cred, SCM-5)."""
-        return Ucred(self.pid, self.uid, self.gid)
+        return _ucred(self.pid, self.uid, self.gid)
 
     @property
     def effective(self) -> Ucred:
         """What SO_PEERCRED records at connect, listen and socketpair (init_peercred, SCM-6)."""
-        return Ucred(self.pid, self.euid, self.egid)
+        return _ucred(self.pid, self.euid, self.egid)

@@ -59,7 +59,7 @@ def _set_peer(sock: Socket, other: Socket | None) -> None:
         return
     if other is None:
         sock.state = CLOSED
-    kernel.wakeups.wake(sock.writable)
+    kernel.wakeups.wake(sock.writers)
     if other is not old:
         old.connectors.pop(sock, None)
         _disconnected(sock, old)
@@ -79,17 +79,17 @@ def _disconnected(sock: Socket, old: Socket) -> None:
     if not old.dead and old.peer is sock:
         old.error = Errno.ECONNRESET
         kernel.changed[old] = None
-        kernel.wakeups.wake(old.readable)
-        kernel.wakeups.wake(old.writable)
+        kernel.wakeups.wake(old.readers)
+        kernel.wakeups.wake(old.writers)
 
 
 def _space(sock: Socket) -> None:
     """The queue got shorter: senders that waited for it may go on, connected ones poll writable again (POLL-2)."""
     kernel = sock.kernel
-    kernel.wakeups.wake(sock.peer_space)
+    kernel.wakeups.wake(sock.waiting_peers)
     for connector in sock.connectors:
         kernel.changed[connector] = None
-        kernel.wakeups.wake(connector.writable)
+        kernel.wakeups.wake(connector.writers)
 
 
 def send(
@@ -169,8 +169,8 @@ def send_to(
     if other.connectors and other.full:
         for connector in other.connectors:
             changed[connector] = None
-    if other.readable.waiters:
-        kernel.wakeups.pending[other.readable] = None
+    if other.readers:
+        kernel.wakeups.pending[other.readers] = None
     return Sent(other, len(data), [message])
 
 
@@ -251,7 +251,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
         kernel.detach(message)
     kernel.uncharge(message)
     kernel.changed[sock] = None
-    if sock.peer_space.waiters or sock.connectors:
+    if sock.waiting_peers or sock.connectors:
         _space(sock)
     return received
 

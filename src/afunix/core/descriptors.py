@@ -48,7 +48,7 @@ class DescriptorTable:
 
     def install(self, file: File, *, cloexec: bool = False, lowest: int = 0) -> int:
         """Give a file the lowest free number, at least `lowest`, and acquire it (alloc_fd, fd_install): EMFILE."""
-        fd = max(lowest, self._lowest)
+        fd = lowest if lowest > self._lowest else self._lowest
         files = self.files
         while fd in files:
             fd += 1
@@ -64,8 +64,12 @@ class DescriptorTable:
 
     def close(self, fd: int) -> None:
         """Free a number and drop its reference (close(2)): EBADF."""
-        self.get(fd)
         self._remove(fd).release()
+
+    def discard(self, fd: int, file: File) -> None:
+        """Close a number if it still refers to this file."""
+        if self.files.get(fd) is file:
+            self._remove(fd).release()
 
     def close_range(self, first: int, last: int, flags: int = 0) -> None:
         """Close all from first to last, or with CLOSE_RANGE_CLOEXEC mark them (close_range(2)).
@@ -151,9 +155,13 @@ class DescriptorTable:
         self._close_all(sorted(self.files))
 
     def _remove(self, fd: int) -> File:
+        file = self.files.pop(fd, None)
+        if file is None:
+            raise SyscallError(Errno.EBADF)
         self.cloexec.discard(fd)
-        self._lowest = min(self._lowest, fd)
-        return self.files.pop(fd)
+        if fd < self._lowest:
+            self._lowest = fd
+        return file
 
     def _close_all(self, chosen: list[int]) -> None:
         for file in [self._remove(fd) for fd in chosen]:

@@ -50,43 +50,51 @@ EP_MAX_NESTS: Final = 4
 class Item:
     """One file that an epoll watches under a descriptor (`struct epitem`)."""
 
-    __slots__ = ("data", "epoll", "events", "fd", "file", "poll", "queues")
+    __slots__ = ("data", "epoll", "events", "fd", "file", "mask", "queues")
 
-    def __init__(self, epoll: Epoll, fd: int, file: File, events: int, data: object) -> None:
+    def __init__(
+        self, epoll: Epoll, fd: int, file: File, queues: tuple[tuple[WaitQueue, int], ...], events: int, data: object
+    ) -> None:
         self.epoll = epoll
         self.fd = fd
         self.file = file
         self.events = events
         self.data = data
-        self.poll = polling.poller(file)
-        self.queues = polling.queues(file)
+        self.mask = polling.poller(file)
+        self.queues = queues
 
     def enter(self) -> None:
-        """Wait on the file's queues."""
-        exclusive = bool(self.events & EPOLLEXCLUSIVE)
+        """Wait on those of the file's queues that are about what is wanted, and on no other."""
+        events = self.events
+        exclusive = bool(events & EPOLLEXCLUSIVE)
+        writing = events & WRITING
+        reading = events & READING or not writing  # who waits for the end only is woken with the readers
         for queue, key in self.queues:
-            queue.add(self.read_woken if key & EPOLLIN else self.write_woken, exclusive)
+            if reading if key & EPOLLIN else writing:
+                queue.add(self.woken, exclusive)
+            else:
+                queue.discard(self.woken)
 
     def leave(self) -> None:
         """Wait on them no longer."""
-        for queue, key in self.queues:
-            queue.discard(self.read_woken if key & EPOLLIN else self.write_woken)
+        for queue, _ in self.queues:
+            queue.discard(self.woken)
 
     def closed(self) -> None:
         """The last reference to the file is gone (eventpoll_release)."""
         self.epoll.forget(self)
 
-    def read_woken(self) -> bool:
-        """The reading queue was woken (ep_poll_callback): whether this one takes a wake-up for one waiter only."""
-        events = self.events
-        # Who waits for the end only is woken with the readers.
-        if (events & READING or not events & WRITING) and events & ~PRIVATE_BITS:
-            return self.epoll.note(self)
-        return False  # or disarmed by EPOLLONESHOT
-
-    def write_woken(self) -> bool:
-        """The writing queue was woken."""
-        return self.epoll.note(self) if self.events & WRITING and self.events & ~PRIVATE_BITS else False
+    def woken(self) -> bool:
+        """It may be ready (ep_poll_callback): whether this one takes a wake-up that is for one waiter only."""
+        if not self.events & ~PRIVATE_BITS:
+            return False  # disarmed by EPOLLONESHOT
+        epoll = self.epoll
+        epoll.ready[self] = None
+        readable = epoll.readable
+        if not readable:
+            return False
+        epoll.wakeups.pending[readable] = None
+        return True
 
 
 class Epoll(File):
@@ -111,7 +119,8 @@ class Epoll(File):
 
         ELOOP: epolls would watch each other in a circle, or more than `EP_MAX_NESTS` in a row.
         """
-        if not polling.queues(file):
+        queues = polling.queues(file)
+        if not queues:
             raise SyscallError(Errno.EPERM)
         if file is self:
             raise SyscallError(Errno.EINVAL)
@@ -121,7 +130,7 @@ class Epoll(File):
             raise SyscallError(Errno.ELOOP)
         if (fd, file) in self.items:
             raise SyscallError(Errno.EEXIST)
-        item = Item(self, fd, file, events | EPOLLERR | EPOLLHUP, data)
+        item = Item(self, fd, file, queues, events | EPOLLERR | EPOLLHUP, data)
         self.items[fd, file] = item
         file.watchers += (item,)
         item.enter()
@@ -136,6 +145,7 @@ class Epoll(File):
             raise SyscallError(Errno.EINVAL)
         item.events = events | EPOLLERR | EPOLLHUP
         item.data = data
+        item.enter()
         self._poll_new(item)
 
     def remove(self, fd: int, file: File) -> None:
@@ -149,7 +159,8 @@ class Epoll(File):
         return item
 
     def _poll_new(self, item: Item) -> None:
-        if polling.mask(item.file) & item.events:
+        mask = item.mask
+        if mask(item.file) & item.events:
             self.ready[item] = None
             self.wakeups.wake(self.readable)
 
@@ -158,16 +169,8 @@ class Epoll(File):
         item.leave()
         self.items.pop((item.fd, item.file), None)
         self.ready.pop(item, None)
-        item.file.watchers = tuple(other for other in item.file.watchers if other is not item)
-
-    def note(self, item: Item) -> bool:
-        """An item may be ready; whether somebody waits for one."""
-        self.ready[item] = None
-        readable = self.readable
-        if not readable.waiters:
-            return False
-        self.wakeups.pending[readable] = None
-        return True
+        watchers = item.file.watchers
+        item.file.watchers = tuple(other for other in watchers if other is not item) if len(watchers) > 1 else ()
 
     def wait_nowait(self, maxevents: int) -> list[tuple[int, object]] | WouldBlock:
         """Up to maxevents pairs of events and data (ep_send_events). EINVAL: maxevents below 1."""
@@ -177,19 +180,25 @@ class Epoll(File):
         if not ready:
             return self.wait_readable
         events: list[tuple[int, object]] = []
+        # Going back to the end changes the order only where some are not looked at.
+        more = len(ready) > maxevents
         for item in list(ready):
-            if len(events) >= maxevents:
-                break
             wanted = item.events
-            del ready[item]
-            bits = item.poll() & wanted
+            mask = item.mask
+            bits = mask(item.file) & wanted
             if not bits:
+                del ready[item]
                 continue
             events.append((bits, item.data))
-            if not wanted & ONE_REPORT:
+            if wanted & ONE_REPORT:
+                del ready[item]
+                if wanted & EPOLLONESHOT:
+                    item.events = wanted & PRIVATE_BITS
+            elif more:
+                del ready[item]
                 ready[item] = None
-            elif wanted & EPOLLONESHOT:
-                item.events = wanted & PRIVATE_BITS
+            if more and len(events) >= maxevents:
+                break
         return events or self.wait_readable
 
     def poll(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Protocol
 
 __all__ = ["File", "Watcher"]
@@ -15,7 +14,7 @@ class Watcher(Protocol):
         """The file is closed: let go of it."""
 
 
-class File(ABC):
+class File:
     """An open file description, as SCM_RIGHTS passes it: a core socket, pipe or memory file, or a host descriptor.
 
     Ownership is by count: `acquire` for each descriptor or message that refers to the file, `release` when it no
@@ -42,6 +41,6 @@ class File(ABC):
                 watcher.closed()
             self.close()
 
-    @abstractmethod
     def close(self) -> None:
         """Free what the file holds. Called once, by the last release."""
+        raise NotImplementedError

@@ -42,7 +42,7 @@ from afunix.core.inode import (
     permission,
     safe_hardlink_source,
 )
-from afunix.core.pathwalk import NAME_MAX, PATH_MAX, PathCaller, PathWalk
+from afunix.core.pathwalk import NAME_MAX, PATH_MAX, PathCaller, PathWalk, straight
 
 __all__ = ["Filesystem", "Namespace", "PathCaller"]
 
@@ -68,6 +68,9 @@ class Namespace(Protocol):
 
     def remove(self, caller: PathCaller, path: bytes, key: Hashable) -> None:
         """Take back what create just made (NAME-7); nothing if the path leads elsewhere by now."""
+
+    def forget(self, key: Hashable) -> None:
+        """No socket is bound to what create made any more; its names stay."""
 
 
 class Filesystem:
@@ -101,7 +104,7 @@ class Filesystem:
 
     def lookup(self, caller: PathCaller, path: bytes) -> SocketInode:
         """As `Namespace.lookup`; the key is the inode itself."""
-        inode = self._walk(caller).to_end(path)
+        inode = straight(caller, path) or self._walk(caller).to_end(path)
         permission(caller.credentials, inode, MAY_WRITE)
         if not isinstance(inode, SocketInode):
             raise SyscallError(Errno.ECONNREFUSED)
@@ -128,6 +131,9 @@ class Filesystem:
         except SyscallError:
             return
         self._drop(walk.directory, walk.name)
+
+    def forget(self, key: Hashable) -> None:
+        """As `Namespace.forget`: an inode lives as long as it has a name, and no other is ever equal to it."""
 
     # Looking.
 

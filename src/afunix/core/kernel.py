@@ -80,7 +80,8 @@ class Kernel:
 
     def reattach(self, message: Message) -> None:
         """The descriptors of a message are in flight again, as before they were taken."""
-        self._count(message, len(message.files))
+        self.inflight[message.user] = self.inflight.get(message.user, 0) + len(message.files)
+        self.flight.count(message.files, 1)
 
     def check_flight(self, caller: Caller) -> None:
         """Whether a user may put descriptors in flight (too_many_unix_fds, SCM-2).
@@ -98,20 +99,17 @@ class Kernel:
     def attach(self, message: Message, caller: Caller) -> None:
         """Count the descriptors that a message puts in flight for the sending user (unix_add_edges)."""
         message.user = caller.credentials.uid
-        self._count(message, len(message.files))
+        self.reattach(message)
 
     def detach(self, message: Message) -> None:
         """The descriptors of a message leave it for a receiver, who owns them now (unix_detach_fds)."""
-        self._count(message, -len(message.files))
-        message.files = ()
-
-    def _count(self, message: Message, change: int) -> None:
-        left = self.inflight.get(message.user, 0) + change
+        left = self.inflight[message.user] - len(message.files)
         if left:
             self.inflight[message.user] = left
         else:
-            self.inflight.pop(message.user, None)
-        self.flight.count(message.files, 1 if change > 0 else -1)
+            del self.inflight[message.user]
+        self.flight.count(message.files, -1)
+        message.files = ()
 
     def uncharge(self, message: Message) -> None:
         """Give a message's truesize back to its owner, and wake it where it can send again (sock_wfree)."""
@@ -120,11 +118,11 @@ class Kernel:
         owner.wmem -= message.truesize
         if not before and owner.has_space:
             self.changed[owner] = None
-            self.wakeups.wake(owner.writable)
+            self.wakeups.wake(owner.writers)
             return
-        if owner.writable.waiters and owner.has_space:
+        if owner.writers and owner.has_space:
             # Each message that is read is another edge to who polls for space (unix_write_space).
-            self.wakeups.pending[owner.writable] = None
+            self.wakeups.pending[owner.writers] = None
         if owner.space_edges:
             owner.space_freed = True
             self.changed[owner] = None

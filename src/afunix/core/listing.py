@@ -34,7 +34,7 @@ def sockets_in(kernel: Kernel, net: Hashable) -> list[Socket]:
 
 def references(sock: Socket) -> int:
     """sk_refcnt: the socket's own and the table's, those of its peers, and of calls that wait for room in its queue."""
-    count = 2 + len(sock.peer_space.waiters)
+    count = 2 + len(sock.waiting_peers or ())
     if sock.type == SOCK_DGRAM:
         return count + len(sock.connectors)
     return count + (sock.peer is not None and not sock.peer.dead)

@@ -185,7 +185,7 @@ class Received:
         kernel.changed[sock] = None
         for connector in sock.connectors:
             kernel.changed[connector] = None
-        kernel.wakeups.wake(sock.readable)
+        kernel.wakeups.wake(sock.readers)
         return 0
 
 
@@ -230,8 +230,8 @@ class Sent:
                 peer.oob = replaced if replaced in queue else None
             kernel.free(message)
         kernel.changed[peer] = None
-        kernel.wakeups.wake(peer.peer_space)
+        kernel.wakeups.wake(peer.waiting_peers)
         for connector in peer.connectors:
             kernel.changed[connector] = None
-            kernel.wakeups.wake(connector.writable)
+            kernel.wakeups.wake(connector.writers)
         return left

@@ -67,8 +67,9 @@ class Names:
 
     def forget(self, sock: Socket) -> None:
         """Take a socket out of the tables; a path name's inode stays (unix_remove_socket)."""
-        if sock.address is not None and sock.inode is None:
-            key = (sock.net, sock.address, sock.type)
+        address = sock.address
+        if address and not address[0]:
+            key = (sock.net, address, sock.type)
             if self.abstract.get(key) is sock:
                 del self.abstract[key]
         inode, sock.inode = sock.inode, None

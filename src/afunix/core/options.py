@@ -370,7 +370,7 @@ def _set_sndbuf(sock: Socket, caller: Caller, name: int, value: bytes) -> None:
     sock.sndbuf = _buffer_size(number, SOCK_MIN_SNDBUF)
     sock.kernel.changed[sock] = None
     if sock.has_space:
-        sock.kernel.wakeups.wake(sock.writable)
+        sock.kernel.wakeups.wake(sock.writers)
 
 
 def _set_rcvbuf(sock: Socket, caller: Caller, name: int, value: bytes) -> None:

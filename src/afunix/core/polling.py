@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import (
     EPOLLIN,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READING", "WRITING", "mask", "poller", "queues"]
 
+_BOTH_WAYS: Final = (Socket, EventCounter)
 READING: Final = EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND
 WRITING: Final = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND
 """What a wake-up of the reading or the writing queue is about (the keys of sk_data_ready and sk_write_space).
@@ -49,9 +49,9 @@ def mask(file: File) -> int:
     return bits
 
 
-def poller(file: File) -> Callable[[], int]:
-    """`mask` of this file, for who asks often."""
-    return partial(readiness.mask, file) if isinstance(file, Socket) else partial(mask, file)
+def poller(file: File) -> Callable[[Any], int]:
+    """`mask` for this kind of file, for who asks often."""
+    return readiness.mask if isinstance(file, Socket) else mask
 
 
 def queues(file: File) -> tuple[tuple[WaitQueue, int], ...]:
@@ -59,7 +59,7 @@ def queues(file: File) -> tuple[tuple[WaitQueue, int], ...]:
 
     A file without any, such as a regular file, is always ready, and epoll refuses it.
     """
-    if isinstance(file, Socket | EventCounter):
+    if isinstance(file, _BOTH_WAYS):
         return (file.readable, READING), (file.writable, WRITING)
     if isinstance(file, PipeReader):
         return ((file.pipe.readable, READING),)

@@ -38,6 +38,7 @@ Ids = tuple[int, int, int]
 
 if TYPE_CHECKING:
     from afunix.core.caller import BoundInode, Caller
+    from afunix.core.pidfd import Pidfd
 
     def _fits(process: Process, path: BoundPath) -> tuple[Caller, BoundInode]:
         return process, path  # the type checker proves that both are what the sockets ask for
@@ -63,7 +64,8 @@ class BoundPath:
         return self
 
     def close(self) -> None:
-        """The inode lives as long as it has a name; its key is the inode itself and never used again."""
+        """No socket is bound to it any more."""
+        self.namespace.forget(self.key)
 
 
 class Process:
@@ -71,7 +73,7 @@ class Process:
 
     credentials: replaced as a whole by each change. permitted, bounding: capability sets as bit masks. umask:
     permission bits that new inodes lack. cwd, root: directories of the namespace. net: its network namespace
-    (NAME-12). limits: soft and hard value by resource.
+    (NAME-12). limits: soft and hard value by resource. pidfds: those that stand for it.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class Process:
         "limits",
         "net",
         "permitted",
+        "pidfds",
         "root",
         "table",
         "umask",
@@ -110,6 +113,7 @@ class Process:
         self.net = net
         self.limits = {RLIMIT_NOFILE: (descriptors.limit, 4096)}
         self.alive = True
+        self.pidfds: dict[Pidfd, None] = {}
 
     def __repr__(self) -> str:
         return f"<Process {self.pid}{'' if self.alive else ' exited'}>"
@@ -187,6 +191,8 @@ class Process:
             self.alive = False
             self.table.remove(self)
             self.descriptors.clear()
+            for pidfd in self.pidfds:
+                pidfd.exited()
 
     def set_umask(self, mask: int) -> int:
         """umask(2): the old mask is returned."""

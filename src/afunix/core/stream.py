@@ -94,8 +94,8 @@ def send(
         changed[peer] = None
         if (sock.wmem + 1) << 2 > sock.sndbuf:
             changed[sock] = None
-        if peer.readable.waiters:
-            kernel.wakeups.pending[peer.readable] = None
+        if peer.readers:
+            kernel.wakeups.pending[peer.readers] = None
     else:
         for file in files:
             file.release()

@@ -5,13 +5,33 @@ Each does what `stream.send` and `stream.receive` would, or says that it isn't t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from afunix.abi.constants import SOCK_STREAM
 from afunix.core.message import Message
 from afunix.core.socket import ESTABLISHED, Socket
 from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.truesize import stream as truesize
 
-__all__ = ["HandedOver", "hand_back", "hand_over", "only_takes", "only_waits", "plain", "put", "split", "take"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from afunix.core.caller import Caller
+    from afunix.core.file import File
+
+__all__ = [
+    "HandedOver",
+    "hand_back",
+    "hand_over",
+    "only_takes",
+    "only_waits",
+    "plain",
+    "put",
+    "put_files",
+    "split",
+    "take",
+    "take_files",
+]
 
 SMALL = 192
 SMALL_TRUESIZE = 768
@@ -62,14 +82,14 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     where something is queued already, or somebody else waits; nor where the sender is to hear of each read.
     """
     taker = sock.taker
-    waiters = sock.readable.waiters
+    readers = sock.readers
     sender = sock.peer
-    if taker is None or sock.queue or len(data) > taker.size or len(waiters) != 1:
+    if taker is None or readers is None or len(readers) != 1 or sock.queue or len(data) > taker.size:
         return False
     if sender is None or sender.space_edges:
         return False
     sock.taker = None
-    waiters.clear()
+    readers.clear()
     taker.data = data
     taker()
     return True
@@ -87,7 +107,7 @@ def hand_back(sock: Socket, data: bytes) -> None:
     sock.queue.appendleft(message)
     kernel = sock.kernel
     kernel.changed[sock] = None
-    kernel.wakeups.wake(sock.readable)
+    kernel.wakeups.wake(sock.readers)
 
 
 class HandedOver:
@@ -147,9 +167,35 @@ def put(sock: Socket, data: bytes) -> int:
         message.whole = data
     sock.wmem = wmem + cost
     peer.queue.append(message)
-    readable = peer.readable
-    if readable.waiters:
-        sock.kernel.wakeups.pending[readable] = None
+    readers = peer.readers
+    if readers:
+        sock.kernel.wakeups.pending[readers] = None
+    return size
+
+
+def put_files(sock: Socket, caller: Caller, data: bytes, files: Sequence[File]) -> int:
+    """`put` of a small message with descriptors, which belong to the queue then; 0: it is not the common case.
+
+    ETOOMANYREFS: see Kernel.check_flight. Unless it was sent, the files stay the caller's.
+    """
+    peer = sock.peer
+    size = len(data)
+    if (
+        peer is None
+        or not 0 < size <= SMALL
+        or sock.wmem >= sock.sndbuf
+        or not plain(sock, peer)
+        or not peer.passrights
+    ):
+        return 0
+    kernel = sock.kernel
+    kernel.check_flight(caller)
+    message = Message(data, SMALL_TRUESIZE, sock, files)
+    kernel.attach(message, caller)
+    sock.wmem += SMALL_TRUESIZE
+    peer.queue.append(message)
+    if peer.readers:
+        kernel.wakeups.pending[peer.readers] = None
     return size
 
 
@@ -211,14 +257,14 @@ def take(sock: Socket, size: int) -> bytes | None:
         part = data[consumed : message.consumed]
         return part if type(part) is bytes else bytes(part)
     if not left or (left < size and (len(queue) > 1 or sock.rcvlowat > 1)):
-        return _take_long(sock, message, size) if message.offset == 0 and message.whole is not None else None
+        return _take_many(sock, size) if message.whole is None else _take_long(sock, message, size)
     queue.popleft()
     owner = message.owner
     owner.wmem -= message.truesize
     kernel = sock.kernel
-    writable = owner.writable
-    if writable.waiters and owner.has_space:
-        kernel.wakeups.pending[writable] = None
+    writers = owner.writers
+    if writers and owner.has_space:
+        kernel.wakeups.pending[writers] = None
     if type(data) is not bytes:
         return bytes(data[consumed:])
     spare = kernel.spare
@@ -231,11 +277,34 @@ def take(sock: Socket, size: int) -> bytes | None:
     return data[consumed:] if consumed else data
 
 
+def take_files(sock: Socket, size: int) -> tuple[bytes, Sequence[File], bytes | None] | None:
+    """`take` of a whole message with descriptors, which are the caller's then; and the sender's address.
+
+    None: it is not the common case.
+    """
+    queue = sock.queue
+    if not queue or sock.oob is not None or sock.error is not None or sock.peek_off >= 0 or sock.state != ESTABLISHED:
+        return None
+    message = queue[0]
+    files = message.files
+    data = message.data
+    if not files or message.consumed or not 0 < len(data) <= size or type(data) is not bytes:
+        return None
+    queue.popleft()
+    kernel = sock.kernel
+    kernel.detach(message)
+    owner = message.owner
+    owner.wmem -= message.truesize
+    if owner.writers and owner.has_space:
+        kernel.wakeups.pending[owner.writers] = None
+    return data, files, owner.address
+
+
 def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
     """All of one send that lies in several buffers, if nothing lies behind it: its own bytes, uncopied."""
     whole = first.whole
     queue = sock.queue
-    if whole is None or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
+    if whole is None or first.offset or first.consumed or size < len(whole) or sock.rcvlowat > 1 or sock.passcred:
         return None
     end = 0
     for message in queue:
@@ -248,7 +317,30 @@ def _take_long(sock: Socket, first: Message, size: int) -> bytes | None:
     for message in queue:
         owner.wmem -= message.truesize
     queue.clear()
-    writable = owner.writable
-    if writable.waiters and owner.has_space:
-        sock.kernel.wakeups.pending[writable] = None
+    writers = owner.writers
+    if writers and owner.has_space:
+        sock.kernel.wakeups.pending[writers] = None
     return whole
+
+
+def _take_many(sock: Socket, size: int) -> bytes | None:
+    """All of several sends, if they fit."""
+    queue = sock.queue
+    if sock.rcvlowat > 1 or sock.passcred or sock.passpidfd:
+        return None
+    parts = []
+    for message in queue:
+        data = message.data
+        if message.consumed:
+            data = data[message.consumed :]
+        size -= len(data)
+        if size < 0 or not data or message.files or message.whole is not None:
+            return None
+        parts.append(data)
+    for message in queue:
+        message.owner.wmem -= message.truesize
+    owner = queue[0].owner
+    queue.clear()
+    if owner.writers and owner.has_space:
+        sock.kernel.wakeups.pending[owner.writers] = None
+    return b"".join(parts)

@@ -28,24 +28,27 @@ class Taker(Protocol):
         """Go on."""
 
 
-class WaitQueue:
-    """Waiters in the order in which they came, and whether each is exclusive (`wait_queue_head` in Linux)."""
+class WaitQueue(dict[Waiter, bool | None]):
+    """Waiters in the order in which they came, and whether each is exclusive (`wait_queue_head` in Linux).
 
-    __slots__ = ("waiters",)
+    One queue equals no other, whoever waits in it.
+    """
 
-    def __init__(self) -> None:
-        self.waiters: dict[Waiter, bool | None] = {}
+    __slots__ = ()
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def add(self, waiter: Waiter, exclusive: bool = False) -> None:
         """Put a waiter at the end; one that is there already keeps its place.
 
         Of the exclusive waiters only the first that takes the wake-up, which is to return something true, is called.
         """
-        self.waiters.setdefault(waiter, exclusive)
+        self.setdefault(waiter, exclusive)
 
     def discard(self, waiter: Waiter) -> None:
         """Take a waiter out, whether or not it is there."""
-        self.waiters.pop(waiter, None)
+        self.pop(waiter, None)
 
 
 class Wakeups:
@@ -56,9 +59,9 @@ class Wakeups:
     def __init__(self) -> None:
         self.pending: dict[WaitQueue, None] = {}
 
-    def wake(self, queue: WaitQueue) -> None:
+    def wake(self, queue: WaitQueue | None) -> None:
         """Note that something changed which waiters of this queue may be waiting for; free where nobody waits."""
-        if queue.waiters:
+        if queue:
             self.pending[queue] = None
 
     def apply(self) -> None:
@@ -70,13 +73,13 @@ class Wakeups:
         while pending:
             queue = next(iter(pending))
             del pending[queue]
-            if len(queue.waiters) == 1:
-                (only,) = queue.waiters
+            if len(queue) == 1:
+                (only,) = queue
                 only()
                 continue
             taken = False
-            for waiter, exclusive in list(queue.waiters.items()):
-                if waiter in queue.waiters and not (exclusive and taken) and waiter() and exclusive:
+            for waiter, exclusive in list(queue.items()):
+                if waiter in queue and not (exclusive and taken) and waiter() and exclusive:
                     taken = True
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from typing import Any, Final
 
 from afunix.abi.constants import UNIX_PATH_MAX
 
 __all__ = ["from_python", "to_python"]
 
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
+"""What os.fsencode uses."""
 
-def from_python(address: Any) -> bytes | None:
+
+def from_python(address: Any, path_max: int) -> bytes | None:
     """The address that Python's socket module would pass; None asks bind for a name, as "" does.
 
-    TypeError; OSError "AF_UNIX path too long" (from 108 bytes on, an abstract name from 109).
+    TypeError; OSError "AF_UNIX path too long": a path from path_max bytes on, an abstract name of more than 108.
     """
-    if isinstance(address, str):
-        raw = os.fsencode(address)
-    elif isinstance(address, bytes | bytearray | memoryview):
-        raw = bytes(address)
-    else:
-        raise TypeError(f"a bytes-like object is required, not {type(address).__name__!r}")
+    raw = address.encode(_ENCODING, _ERRORS) if isinstance(address, str) else bytes(memoryview(address))
     if not raw:
         return None
     if raw[0]:
-        if len(raw) >= UNIX_PATH_MAX:
+        if len(raw) >= path_max:
             raise OSError("AF_UNIX path too long")
         return raw.partition(b"\0")[0]
     if len(raw) > UNIX_PATH_MAX:
@@ -34,4 +34,6 @@ def from_python(address: Any) -> bytes | None:
 
 def to_python(address: bytes) -> str | bytes:
     """A path as str, an abstract name as bytes, '' for none."""
-    return address if address and not address[0] else os.fsdecode(address)
+    if not address:
+        return ""
+    return address if not address[0] else os.fsdecode(address)

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, TypeVar
 from afunix.abi.constants import (
     MSG_CMSG_CLOEXEC,
     PF_UNIX,
+    PIDFD_NONBLOCK,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_STREAM,
-    SOCK_TYPE_MASK,
+    UNIX_PATH_MAX,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
-from afunix.core.errors import Unmodelled
+from afunix.core.pidfd import Pidfd
+from afunix.core.process import SIGKILL
 from afunix.core.socket import Socket
 from afunix.inproc import passing, transfer
+from afunix.inproc.endpoint import without_flags
 from afunix.inproc.filecalls import FileCalls
 
 if TYPE_CHECKING:
@@ -68,9 +72,7 @@ class Calls(FileCalls):
     def _domain(domain: int, type: int) -> int:
         if domain != PF_UNIX:
             raise SyscallError(Errno.EAFNOSUPPORT)
-        if type & ~(SOCK_TYPE_MASK | SOCK_CLOEXEC | SOCK_NONBLOCK):
-            raise SyscallError(Errno.EINVAL)
-        return type & SOCK_TYPE_MASK
+        return without_flags(type)
 
     def socketpair(self, domain: int = PF_UNIX, type: int = SOCK_STREAM, protocol: int = 0) -> tuple[int, int]:
         """socketpair(2): two descriptors."""
@@ -87,9 +89,15 @@ class Calls(FileCalls):
 
     def bind(self, fd: int, address: bytes | None) -> None:
         """bind(2); None asks for a name (autobind)."""
-        if address:
-            self._process.path(address)
-        self._call(lambda: names.bind(self._socket(fd), self._process.core, address))
+        self._call(lambda: names.bind(self._socket(fd), self._process.core, self._address(address)))
+
+    def _address(self, address: bytes | None) -> bytes | None:
+        """An address for the core: EINVAL for one that is too long."""
+        if not address:
+            return address
+        if len(address) > (self._process.kernel.path_max - 1 if address[0] else UNIX_PATH_MAX):
+            raise SyscallError(Errno.EINVAL)
+        return self._process.path(address)
 
     def listen(self, fd: int, backlog: int = 128) -> None:
         """listen(2)."""
@@ -98,17 +106,16 @@ class Calls(FileCalls):
     def connect(self, fd: int, address: bytes | None) -> None:
         """connect(2); None is AF_UNSPEC, which dissolves a datagram socket's association (DGRAM-2)."""
         process = self._process
-        if address:
-            process.path(address)
 
         def connect() -> None:
             sock = self._socket(fd)
+            where = self._address(address)
             if sock.type == SOCK_DGRAM:
-                datagram.connect(sock, process.core, address)
-            elif not address:
+                datagram.connect(sock, process.core, where)
+            elif not where:
                 raise SyscallError(Errno.EINVAL)
             else:
-                transfer.connect(process.kernel, process.core, sock, address, self._wait)
+                transfer.connect(process.kernel, process.core, sock, where, self._wait)
 
         self._call(connect)
 
@@ -144,15 +151,55 @@ class Calls(FileCalls):
         return self._call(lambda: self._socket(fd).name(peer=True))
 
     def getsockopt(self, fd: int, level: int, option: int, length: int = 4) -> bytes:
-        """getsockopt(2): the value, at most so many bytes. A pidfd is `Unmodelled`."""
-        value = self._call(lambda: options.get(self._socket(fd), self._process.core, level, option, length))
-        if isinstance(value, options.PidfdOf):
-            raise Unmodelled("a pidfd of a simulated process")
-        return value
+        """getsockopt(2): the value, at most so many bytes."""
+
+        def get() -> bytes:
+            value = options.get(self._socket(fd), self._process.core, level, option, length)
+            if isinstance(value, options.PidfdOf):
+                pidfd = self._install(passing.pidfd_of(self._process, value.pid), True)
+                return INT.pack(pidfd)[:length]
+            return value
+
+        return self._call(get)
 
     def setsockopt(self, fd: int, level: int, option: int, value: bytes) -> None:
         """setsockopt(2)."""
         self._call(lambda: options.set(self._socket(fd), self._process.core, level, option, value))
+
+    # Processes.
+
+    def pidfd_open(self, pid: int, flags: int = 0) -> int:
+        """pidfd_open(2): a descriptor of the process with this number. ESRCH; EINVAL: another flag than O_NONBLOCK."""
+
+        def make() -> int:
+            if flags & ~PIDFD_NONBLOCK or pid <= 0:
+                raise SyscallError(Errno.EINVAL)
+            self._process.core.table.get(pid)
+            return self._install(passing.pidfd_of(self._process, pid), True)
+
+        return self._call(make)
+
+    def pidfd_send_signal(self, pidfd: int, signal: int) -> None:
+        """pidfd_send_signal(2), as `kill`. EBADF: no pidfd; ESRCH: the process is gone; EPERM."""
+
+        def send() -> None:
+            file = self._file(pidfd)
+            if not isinstance(file, Pidfd):
+                raise SyscallError(Errno.EBADF)
+            self.kill(file.target().pid, signal)
+
+        self._call(send)
+
+    def kill(self, pid: int, signal: int = SIGKILL) -> None:
+        """kill(2) of one process: 0 only checks, SIGKILL ends it, others are `Unmodelled`. ESRCH, EPERM, EINVAL."""
+
+        def kill() -> None:
+            core = self._process.core
+            core.table.kill(core, pid, 0)
+            if signal:
+                self._process.kernel.processes[core.table.get(pid)].kill(signal=signal)
+
+        self._call(kill)
 
     # Messages.
 
@@ -174,12 +221,13 @@ class Calls(FileCalls):
         def send() -> int:
             process = self._process
             sock = self._socket(fd)
+            where = self._address(address)
             files: Sequence[File] = ()
             creds = None
             if control:
                 files, creds = passing.outgoing(process, sock, control, self._reference)
             try:
-                return transfer.send(process.kernel, process.core, sock, data, flags, files, creds, address, self._wait)
+                return transfer.send(process.kernel, process.core, sock, data, flags, files, creds, where, self._wait)
             except BaseException:
                 passing.release(files)
                 raise

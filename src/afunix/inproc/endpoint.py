@@ -1,19 +1,20 @@
 """What a socket object is, whatever it does: its descriptor, its life, its time-out.
 
 It derives from the standard library's class, whose descriptor stays -1 for a virtual socket. So libraries that ask
-isinstance get what they want, all that is written in Python there (makefile, context manager, closing with files
-open) is used as it is, and what a closed socket is asked falls through to the base class, which says EBADF as ever.
-Where the host has no AF_UNIX nothing else is needed of it either.
+isinstance get what they want, and all that is written in Python there (makefile, context manager, closing with files
+open) is used as it is. Where the host has no AF_UNIX nothing else is needed of it.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import socket as standard
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from afunix.abi.constants import AF_UNIX, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
+from afunix.abi.constants import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import connection
 from afunix.core.socket import Socket
@@ -28,10 +29,17 @@ if TYPE_CHECKING:
     from afunix.inproc.process import Process
     from afunix.inproc.waiting import Taker
 
-__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "opened"]
+__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "without_flags"]
+
+PATIENCE: Final = 8
+"""How many unanswered sends let their readers run, to begin with (`Sending._make_way`)."""
 
 LEVELS: Final = host.to_linux("SOL_")
 """Numbers of option levels that are other on the host than on Linux."""
+
+
+MAX_TIMEOUT: Final = (1 << 63) / 1e9
+"""Seconds that fit the interpreter's clock."""
 
 
 def nothing_to_take(sock: Socket, size: int) -> None:
@@ -51,6 +59,7 @@ class Endpoint(standard.socket):
         "_kernel",
         "_kind",
         "_lock",
+        "_patience",
         "_pending",
         "_process",
         "_proto",
@@ -59,65 +68,82 @@ class Endpoint(standard.socket):
         "_take",
         "_taker",
         "_timeout",
+        "_unanswered",
         "_waits",
         "_wakeups",
     )
 
+    _closed: bool
+    _io_refs: int
+    _put: Callable[[Socket, bytes], int]
     _sock: Socket | None
     _process: Process
+    _take: Callable[[Socket, int], bytes | None]
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
-        self._sock = None
-        self._kind = 0
-        self._take: Callable[[Socket, int], bytes | None] = nothing_to_take
-        self._put: Callable[[Socket, bytes], int] = nothing_to_put
-        if fileno is None and family != AF_UNIX:
-            super().__init__(family, type, proto)
-            return
-        opened(self)
-        if fileno is None:
+        if fileno is None and family == AF_UNIX:
             process = current()
             kernel = process.kernel
-            kind = SOCK_STREAM if type == -1 else int(type)
-            with kernel.lock:
-                try:
-                    sock = connection.create(kernel.core, process.core, kind & SOCK_TYPE_MASK, max(proto, 0))
-                    fd = process.core.descriptors.install(sock, cloexec=True)
-                except SyscallError as error:
-                    raise os_error(error) from None
-            sock.nonblock = bool(kind & SOCK_NONBLOCK)
+            kind = SOCK_STREAM if type == -1 else operator.index(type)
+            kernel.lock.acquire()
+            try:
+                sock = connection.create(kernel.core, process.core, without_flags(kind), proto if proto > 0 else 0)
+                fd = process.core.descriptors.install(sock, cloexec=True)
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                kernel.lock.release()
+            if kind & SOCK_NONBLOCK:
+                sock.nonblock = True
             self._begin(process, fd, sock)
-        elif not numbers.is_virtual(fileno):
-            super().__init__(family, type, proto, fileno)
-        else:
+            if proto > 0:
+                self._proto = proto
+        elif numbers.is_virtual(fileno):
             process, fd, file = numbers.find(fileno)
             if not isinstance(file, Socket):
                 raise os_error(SyscallError(Errno.ENOTSOCK))
             self._begin(process, fd, file)
+        else:
+            self._sock = None
+            self._kind = 0
+            self._take = nothing_to_take
+            self._put = nothing_to_put
+            super().__init__(family, type, proto, fileno)
 
     def _begin(self, process: Process, fd: int, sock: Socket) -> None:
         """Be the virtual socket that this descriptor of the process refers to."""
         kernel = process.kernel
-        self._take = nothing_to_take
-        self._put = nothing_to_put
+        wakeups = kernel.core.wakeups
+        kind = sock.type
+        self._io_refs = 0
+        self._closed = False
         self._process = process
         self._fd = fd
-        self._kind = sock.type
+        self._kind = kind
         self._proto = 0
         self._kernel = kernel
         self._lock = kernel.lock
         self._taker: Taker | None = None
-        self._wakeups = kernel.core.wakeups
-        self._pending = kernel.core.wakeups.pending
-        self._timeout: float | None = 0.0 if sock.nonblock else None
-        self._waits = not sock.nonblock
+        self._unanswered = 0
+        self._patience = PATIENCE
+        self._wakeups = wakeups
+        self._pending = wakeups.pending
         self._sock = sock
-        default = standard.getdefaulttimeout()
-        if default is not None and not sock.nonblock:
-            self.settimeout(default)
-        elif sock.type == SOCK_STREAM:
+        if kind == SOCK_STREAM:
             self._take = take
             self._put = put
+        else:
+            self._take = nothing_to_take
+            self._put = nothing_to_put
+        if sock.nonblock:
+            self._timeout: float | None = 0.0
+            self._waits = False
+            return
+        self._timeout = None
+        self._waits = True
+        default = standard.getdefaulttimeout()
+        if default is not None:
+            self.settimeout(default)
 
     # What it is.
 
@@ -149,14 +175,13 @@ class Endpoint(standard.socket):
 
     # Life.
 
-    def _real_close(self, *args: Any) -> None:
+    def _real_close(self) -> None:
         sock = self._sock
         if sock is None:
-            super()._real_close(*args)  # type: ignore[misc]
+            super()._real_close()  # type: ignore[misc]
             return
         self._forget()
-        process = self._process
-        process.call(process._close, self._fd, sock)
+        self._process.close(self._fd, sock)
 
     def _forget(self) -> None:
         self._sock = None
@@ -164,10 +189,14 @@ class Endpoint(standard.socket):
         self._put = nothing_to_put
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:  # modules are emptied at the end
-        sock: Socket | None = getattr(self, "_sock", None)
+        try:
+            sock = self._sock
+            if sock is None and self._kind:
+                return
+        except AttributeError:  # it was never made
+            sock = None
         if sock is None:
-            if not getattr(self, "_kind", 0):
-                super().__del__()  # type: ignore[misc]
+            super().__del__()  # type: ignore[misc]
             return
         try:
             if sock.references and self._process.core.descriptors.files.get(self._fd) is sock:
@@ -181,13 +210,14 @@ class Endpoint(standard.socket):
         number = self.fileno()
         if self._sock is None:
             return super().detach()
-        opened(self, closed=True)
+        self._closed = True
         self._forget()
         return number
 
     def dup(self) -> Self:
         """A new object with a new descriptor for the same open file description."""
         if self._sock is None:
+            self._closed_here()
             return super().dup()
         process = self._process
         fd = process.call(duplicate, process, self._fd)
@@ -198,13 +228,13 @@ class Endpoint(standard.socket):
     def get_inheritable(self) -> bool:
         """Whether exec keeps the descriptor."""
         if self._sock is None:
-            return super().get_inheritable()
+            return self._host().get_inheritable()
         return not self._process.call(self._process.core.descriptors.get_cloexec, self._fd)
 
     def set_inheritable(self, inheritable: bool) -> None:
         """Say whether exec keeps the descriptor."""
         if self._sock is None:
-            super().set_inheritable(inheritable)
+            self._host().set_inheritable(inheritable)
         else:
             self._process.call(self._process.core.descriptors.set_cloexec, self._fd, not inheritable)
 
@@ -213,10 +243,14 @@ class Endpoint(standard.socket):
     def settimeout(self, value: float | None) -> None:
         """None: wait for ever. 0: never wait. Else seconds to wait, as a float."""
         if self._sock is None:
-            super().settimeout(value)
+            self._host().settimeout(value)
             return
         if value is not None:
-            value = float(value)
+            value = value if isinstance(value, float) else float(operator.index(value))
+            if math.isnan(value):
+                raise ValueError("Invalid value NaN (not a number)")
+            if abs(value) > MAX_TIMEOUT:
+                raise OverflowError("timestamp out of range for platform time_t")
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
@@ -228,20 +262,30 @@ class Endpoint(standard.socket):
 
     def gettimeout(self) -> float | None:
         """Seconds to wait, or None."""
-        return super().gettimeout() if self._sock is None else self._timeout
+        return self._timeout if self._kind else super().gettimeout()
 
     def setblocking(self, flag: bool) -> None:
         """settimeout(None) or settimeout(0)."""
         if self._sock is None:
-            super().setblocking(flag)
+            self._host().setblocking(flag)
         else:
             self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         """Whether calls wait."""
-        return super().getblocking() if self._sock is None else self._timeout != 0.0
+        return self._timeout != 0.0 if self._kind else super().getblocking()
 
     # For those who derive from it.
+
+    def _host(self) -> standard.socket:
+        """The standard library's methods, for a socket of the host: EBADF if it is a virtual one that is closed."""
+        self._closed_here()
+        methods: Any = super()
+        return methods  # type: ignore[no-any-return]
+
+    def _closed_here(self) -> None:
+        if self._kind:
+            raise bad_descriptor()
 
     def _open(self, sock: Socket | None) -> Socket:
         """The core's socket, if the descriptor still refers to it: EBADF, as for one that was closed by its number."""
@@ -250,10 +294,11 @@ class Endpoint(standard.socket):
         return sock
 
 
-def opened(sock: Any, closed: bool = False) -> None:
-    """Set what the base class's own methods look at."""
-    sock._io_refs = 0
-    sock._closed = closed
+def without_flags(kind: int) -> int:
+    """The socket type in an argument that may also have SOCK_NONBLOCK and SOCK_CLOEXEC: EINVAL for other flags."""
+    if kind & ~(SOCK_TYPE_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC):
+        raise SyscallError(Errno.EINVAL)
+    return kind & SOCK_TYPE_MASK
 
 
 def duplicate(process: Process, fd: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import EPOLLIN, EPOLLOUT, EPOLLPRI
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.epoll import Epoll
+from afunix.core.errors import Unmodelled
 from afunix.inproc import host, numbers
-from afunix.inproc.host import MONOTONIC, os_error
+from afunix.inproc.host import MONOTONIC, bad_descriptor, os_error
 from afunix.inproc.poller import host_poll, number_of
 from afunix.inproc.waiting import Sleeper
 
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["epoll"]
 
 FD_SETSIZE: Final = 1023
+Events = list[tuple[int, int]]
+"""Masks of events, each with the descriptor it is of."""
+
 HOST_EVERY: Final = 4
 """While there is always something of ours, the host is asked with every so manieth poll: a poll is a system call."""
+
+
+_by_number: weakref.WeakValueDictionary[int, epoll] = weakref.WeakValueDictionary()
 
 
 class Part:
@@ -47,6 +55,10 @@ class epoll:  # noqa: N801 - its name in the standard library
     Virtual descriptors have all modes of epoll(7) everywhere; the host's have what the host has.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "closed")
+    # The object's own; all else it shares with those that `fromfd` made of it.
+    closed: bool
+
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
         if sizehint < -1 or sizehint == 0:
             raise ValueError("negative sizehint")
@@ -58,19 +70,29 @@ class epoll:  # noqa: N801 - its name in the standard library
         self._host: Any = None
         self._host_fds: set[int] = set()
         self._pipe: host.Pipe | None = None
+        self._calls: dict[Sleeper, None] = {}  # that wait, and hold what close would free
         self._sleepers: dict[Sleeper, None] = {}
         self._outside = 0  # threads in the host's poll
         self._unasked = HOST_EVERY  # polls that had events of ours since the host was asked last
+        self._ended = False
         self.closed = False
 
     @classmethod
     def fromfd(cls, fd: int) -> epoll:
-        """Not for epolls that are our own."""
-        raise NotImplementedError("an epoll of afunix has no descriptor to be made from")
+        """Another object for the same epoll of ours, by what its `fileno` said: whichever is closed closes it."""
+        original = _by_number.get(fd)
+        if original is None:
+            raise Unmodelled("an epoll of the host that others made")
+        made = cls.__new__(cls)
+        made.__dict__ = original.__dict__
+        made.closed = False
+        return made
 
     def _check(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
+        if self._ended:
+            raise bad_descriptor()
 
     def register(self, fd: Any, eventmask: int = EPOLLIN | EPOLLPRI | EPOLLOUT) -> None:
         """Watch a descriptor. OSError EEXIST, EBADF, EPERM."""
@@ -79,7 +101,7 @@ class epoll:  # noqa: N801 - its name in the standard library
         if numbers.is_virtual(number):
             process, _, file = numbers.find(number)
             part = self._part(process.kernel)
-            process.call(part.core.add, number, file, eventmask & 0xFFFFFFFF, number)
+            self._call(part, part.core.add, number, file, eventmask & 0xFFFFFFFF, number)
             self._files[number] = part, file
         else:
             self._watch_host(number, eventmask)
@@ -145,22 +167,26 @@ class epoll:  # noqa: N801 - its name in the standard library
 
     @staticmethod
     def _call(part: Part, operation: Any, *arguments: Any) -> None:
-        with part.kernel.lock:
-            try:
-                operation(*arguments)
-            except SyscallError as error:
-                raise os_error(error) from None
-            finally:
-                part.kernel.settle()
+        part.lock.acquire()
+        try:
+            operation(*arguments)
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            part.kernel.leave()
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """Pairs of descriptor and events, at least one within timeout seconds, None or negative for no limit."""
-        if self.closed:
+        return [(number, mask) for mask, number in self.events(timeout, maxevents)]
+
+    def events(self, timeout: float | None, maxevents: int) -> Events:
+        """What `poll` returns, in the core's form: events first."""
+        if self._ended:
             self._check()
-        if maxevents == -1:
+        if maxevents <= 0:
+            if maxevents != -1:
+                raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
             maxevents = FD_SETSIZE
-        elif maxevents <= 0:
-            raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
         events = self._ready(maxevents)
         if self._host_fds:
             if events or timeout == 0:
@@ -173,31 +199,41 @@ class epoll:  # noqa: N801 - its name in the standard library
             return events
         return self._wait(None if timeout is None or timeout < 0 else MONOTONIC() + timeout, maxevents)
 
-    def _ready(self, maxevents: int) -> list[tuple[int, int]]:
-        events: list[tuple[int, int]] = []
+    def _ready(self, maxevents: int) -> Events:
+        events: Events = []
         for part in self._parts:
             core = part.core
             if core.ready and len(events) < maxevents:
-                with part.lock:
+                part.lock.acquire()
+                try:
                     found = core.wait_nowait(maxevents - len(events))
-                if found.__class__ is list:
-                    for mask, number in found:
-                        events.append((number, mask))  # type: ignore[arg-type]
+                finally:
+                    part.lock.release()
+                if isinstance(found, list):
+                    events = events + found if events else found  # type: ignore[assignment, operator]
         return events
 
-    def _host_ready(self, timeout: float | None, maxevents: int) -> list[tuple[int, int]]:
-        assert self._pipe is not None
-        events: list[tuple[int, int]] = self._host.poll(timeout, maxevents + 1)
+    def _host_ready(self, timeout: float | None, maxevents: int) -> Events:
+        events = self._host.poll(timeout, maxevents + 1)
         if not events:
-            return events
+            return []
+        assert self._pipe is not None
         bell = self._pipe.fileno()
         if any(fd == bell for fd, _ in events):
             self._pipe.drain()
-            events = [event for event in events if event[0] != bell]
-        return events[:maxevents]
+        return [(mask, fd) for fd, mask in events if fd != bell][:maxevents]
 
-    def _wait(self, until: float | None, maxevents: int) -> list[tuple[int, int]]:
+    def _wait(self, until: float | None, maxevents: int) -> Events:
         sleeper = Sleeper()
+        self._calls[sleeper] = None
+        try:
+            return self._sleep(sleeper, until, maxevents)
+        finally:
+            del self._calls[sleeper]
+            if self._ended:
+                self._free()
+
+    def _sleep(self, sleeper: Sleeper, until: float | None, maxevents: int) -> list[tuple[int, int]]:
         while True:
             outside = bool(self._host_fds)
             # Say that somebody sleeps, then look again: who makes something ready after that rings.
@@ -205,7 +241,7 @@ class epoll:  # noqa: N801 - its name in the standard library
                 self._outside += 1
             else:
                 self._sleepers[sleeper] = None
-            theirs: list[tuple[int, int]] = []
+            theirs: Events = []
             self._listen(True)
             try:
                 events = self._ready(maxevents)
@@ -223,7 +259,6 @@ class epoll:  # noqa: N801 - its name in the standard library
             events = events or self._ready(maxevents)
             if events or theirs or left == 0.0:
                 return (events + theirs)[:maxevents]
-            self._check()
 
     def _listen(self, on: bool) -> None:
         """Have the parts ring while somebody sleeps."""
@@ -248,23 +283,29 @@ class epoll:  # noqa: N801 - its name in the standard library
             self._pipe = host.Pipe()
             self._host.register(self._pipe.fileno(), EPOLLIN)
         fileno = getattr(self._host, "fileno", None)
-        return -1 if fileno is None else int(fileno())
+        number = -1 if fileno is None else int(fileno())
+        _by_number[number] = self
+        return number
 
     def close(self) -> None:
-        """Free it."""
-        if self.closed:
-            return
+        """Free it, as soon as no poll of another thread waits in it."""
         self.closed = True
-        self._ring()
+        if not self._ended:
+            self._ended = True
+            self._free()
+
+    def _free(self) -> None:
+        if self._calls:
+            return
         for part in self._parts:
             with part.kernel.lock:
                 part.core.close()
         self._parts.clear()
         self._files.clear()
-        if self._host is not None:
-            self._host.close()
-        if self._pipe is not None:
-            self._pipe.close()
+        for made in (self._host, self._pipe):
+            if made is not None:
+                made.close()
+        self._host = self._pipe = None
 
     def __enter__(self) -> epoll:
         self._check()

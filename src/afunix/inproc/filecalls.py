@@ -27,11 +27,12 @@ from afunix.core.epoll import Epoll
 from afunix.core.epoll import wait as epoll_wait_body
 from afunix.core.errors import Unmodelled
 from afunix.core.eventfd import EventCounter
+from afunix.core.ioctl import query
 from afunix.core.memfile import MemoryFile
 from afunix.core.pipe import PipeReader, PipeWriter, make_pipe
 from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
-from afunix.inproc import transfer
+from afunix.inproc import passing, transfer
 from afunix.inproc.host import MONOTONIC
 from afunix.inproc.waiting import park, run
 
@@ -127,7 +128,11 @@ class FileCalls:
         while isinstance(result := operation(), WouldBlock):
             if not self._wait or getattr(file, "nonblock", False):
                 raise SyscallError(Errno.EAGAIN)
-            park(self._process.kernel, result.queues, None)
+            file.acquire()
+            try:
+                park(self._process.kernel, result.queues, None)
+            finally:
+                file.release()
         return result
 
     def close(self, fd: int) -> None:
@@ -169,6 +174,17 @@ class FileCalls:
             raise Unmodelled(f"fcntl command {command}")
 
         return self._call(fcntl)
+
+    def ioctl(self, fd: int, command: int) -> int:
+        """ioctl(2), those that give an int: SIOCINQ (FIONREAD), SIOCOUTQ, SIOCATMARK. ENOTTY: no socket, or others."""
+
+        def ask() -> int:
+            file = self._file(fd)
+            if not isinstance(file, Socket):
+                raise SyscallError(Errno.ENOTTY)
+            return query(file, command)
+
+        return self._call(ask)
 
     def pipe(self, flags: int = 0) -> tuple[int, int]:
         """pipe2(2): the reading and the writing end."""
@@ -223,9 +239,15 @@ class FileCalls:
             files = [table[fd] for fd, _ in fds if fd in table]
             queues = [queue for file in files for queue, _ in polling.queues(file)]
             until = blocking.deadline(MONOTONIC(), timeout if self._wait else 0.0)
-            while not (found := once()) and park(self._process.kernel, queues, until):
-                pass
-            return found
+            for file in files:
+                file.acquire()
+            try:
+                woken = True
+                while not (found := once()) and woken:
+                    woken = park(self._process.kernel, queues, until)
+                return found
+            finally:
+                passing.release(files)
 
         table = self._process.core.descriptors.files
         return self._call(wait)
@@ -260,6 +282,6 @@ class FileCalls:
             if not isinstance(epoll, Epoll):
                 raise SyscallError(Errno.EINVAL)
             limit = timeout if self._wait else 0.0
-            return run(self._process.kernel, epoll_wait_body(epoll, maxevents, MONOTONIC(), limit))
+            return run(self._process.kernel, epoll, epoll_wait_body(epoll, maxevents, MONOTONIC(), limit))
 
         return self._call(wait)

@@ -1,153 +1,35 @@
-"""The functions of `os` for what is ours: names in a private filesystem, and virtual descriptors.
-
-A name is ours if it leads to a socket in the private filesystem; all others, directories too, are the host's. What
-can't be done to a socket's name alone, such as a dir_fd, is left to the host.
-"""
+"""The functions of `os`, `fcntl` and `signal` on descriptors, for virtual ones; together with those on names."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from afunix.abi.constants import S_IFSOCK
-from afunix.abi.errno import SyscallError
-from afunix.core.inode import Inode, SocketInode, permitted
-from afunix.core.pathwalk import PathWalk
+from afunix.abi.constants import (
+    F_DUPFD,
+    F_DUPFD_CLOEXEC,
+    F_GETFL,
+    F_SETFL,
+    FIOCLEX,
+    FIONBIO,
+    FIONCLEX,
+    O_NONBLOCK,
+    S_IFIFO,
+    S_IFSOCK,
+)
+from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.structs import INT
+from afunix.core.errors import Unmodelled
+from afunix.core.memfile import MemoryFile
+from afunix.core.pipe import PipeReader, PipeWriter
 from afunix.core.socket import Socket
-from afunix.inproc import numbers
-from afunix.inproc.host import bad_descriptor, os_error
-from afunix.inproc.kernel import current
-from afunix.inproc.process import Process
+from afunix.inproc import host, numbers, paths
+from afunix.inproc.host import os_error
 
-__all__ = ["REPLACED"]
-
-DEVICE: Final = 0x75
-"""st_dev of private names: a number that no filesystem of the host is likely to have."""
-
-
-def _ours(path: Any, follow: bool = False) -> tuple[Process, bytes, SocketInode] | None:
-    """The current process, the path and the inode if it is a socket's of ours."""
-    if isinstance(path, int):
-        return None
-    process = current()
-    with process.kernel.lock:
-        try:
-            raw = process.path(os.fsencode(path))
-            inode = PathWalk(process.core).to_end(raw, follow=follow)
-        except (SyscallError, TypeError, ValueError, OSError):
-            return None
-    return (process, raw, inode) if isinstance(inode, SocketInode) else None
-
-
-def _do(process: Process, name: Any, operation: Callable[..., Any], *arguments: Any) -> Any:
-    """An operation on the private filesystem, whose OSError has the file's name."""
-    with process.kernel.lock:
-        try:
-            return operation(process.core, *arguments)
-        except SyscallError as error:
-            raise os_error(error, name) from None
-
-
-def _status(inode: Inode) -> os.stat_result:
-    return os.stat_result((inode.mode, inode.number, DEVICE, inode.nlink, inode.uid, inode.gid, inode.size, 0, 0, 0))
-
-
-# Names.
-
-
-def _unlink(real: Any, path: Any, **options: Any) -> None:
-    found = None if options.get("dir_fd") is not None else _ours(path)
-    if found is None:
-        real(path, **options)
-        return
-    process, raw, _ = found
-    _do(process, path, process.kernel.filesystem.unlink, raw)
-
-
-def _stat(real: Any, path: Any, **options: Any) -> os.stat_result:
-    if numbers.is_virtual(path):
-        return _fstat(real, path)
-    found = None
-    if options.get("dir_fd") is None:
-        found = _ours(path, options.get("follow_symlinks", True))
-    return real(path, **options) if found is None else _status(found[2])
-
-
-def _lstat(real: Any, path: Any, **options: Any) -> os.stat_result:
-    found = None if options.get("dir_fd") is not None else _ours(path)
-    return real(path, **options) if found is None else _status(found[2])
-
-
-def _chmod(real: Any, path: Any, mode: int, **options: Any) -> None:
-    found = None if options.get("dir_fd") is not None else _ours(path, follow=True)
-    if found is None:
-        real(path, mode, **options)
-        return
-    process, raw, _ = found
-    _do(process, path, process.kernel.filesystem.chmod, raw, mode)
-
-
-def _chown(real: Any, path: Any, uid: int, gid: int, **options: Any) -> None:
-    found = None if options.get("dir_fd") is not None else _ours(path, follow=True)
-    if found is None:
-        real(path, uid, gid, **options)
-        return
-    process, raw, _ = found
-    _do(process, path, process.kernel.filesystem.chown, raw, uid, gid)
-
-
-def _rename(real: Any, src: Any, dst: Any, **options: Any) -> None:
-    found = None if any(value is not None for value in options.values()) else _ours(src)
-    if found is None:
-        real(src, dst, **options)
-        return
-    process, raw, _ = found
-    _do(process, src, process.kernel.filesystem.rename, raw, os.fsencode(dst))
-
-
-def _link(real: Any, src: Any, dst: Any, **options: Any) -> None:
-    found = None if options.get("src_dir_fd") is not None or options.get("dst_dir_fd") is not None else _ours(src)
-    if found is None:
-        real(src, dst, **options)
-        return
-    process, raw, _ = found
-    _do(process, src, process.kernel.filesystem.link, raw, os.fsencode(dst))
-
-
-def _access(real: Any, path: Any, mode: int, **options: Any) -> bool:
-    found = None if options.get("dir_fd") is not None else _ours(path, follow=True)
-    if found is None:
-        return bool(real(path, mode, **options))
-    process, _, inode = found
-    return permitted(process.core.credentials, inode, mode & 7)
-
-
-def _listdir(real: Any, path: Any = None) -> list[Any]:
-    names = real() if path is None else real(path)
-    if isinstance(path, int):
-        return names  # type: ignore[no-any-return]
-    process = current()
-    with process.kernel.lock:
-        try:
-            walk = PathWalk(process.core)
-            directory = walk.to_end(process.path(os.fsencode(path if path is not None else ".")))
-        except (SyscallError, ValueError, OSError):
-            return names  # type: ignore[no-any-return]
-        entries = getattr(directory, "entries", {})
-        ours = [name for name, entry in entries.items() if isinstance(entry, SocketInode)]
-    return names + (ours if isinstance(path, bytes) else [os.fsdecode(name) for name in ours])  # type: ignore[no-any-return]
-
-
-# Descriptors.
-
-
-def _socket(number: int) -> tuple[Process, int, Socket]:
-    process, fd, file = numbers.find(number)
-    if not isinstance(file, Socket):
-        raise bad_descriptor()
-    return process, fd, file
+__all__ = ["FCNTL", "REPLACED", "SIGNAL"]
 
 
 def _close(real: Any, fd: int) -> None:
@@ -186,25 +68,59 @@ def _write(real: Any, fd: int, data: Any) -> int:
     return process.syscalls.write(entry, data)
 
 
+def _readv(real: Any, fd: int, buffers: Iterable[Any], /) -> int:
+    if not numbers.is_virtual(fd):
+        return int(real(fd, buffers))
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    data = _read(None, fd, sum(map(len, views)))
+    position = 0
+    for view in views:
+        part = data[position : position + len(view)]
+        view[: len(part)] = part
+        position += len(part)
+    return len(data)
+
+
+def _writev(real: Any, fd: int, buffers: Iterable[Any], /) -> int:
+    return int(real(fd, buffers)) if not numbers.is_virtual(fd) else _write(None, fd, b"".join(map(bytes, buffers)))
+
+
+def _lseek(real: Any, fd: int, position: int, how: int = os.SEEK_SET, /) -> int:
+    if not numbers.is_virtual(fd):
+        return int(real(fd, position, how))
+    process, entry, _ = numbers.find(fd)
+    return process.syscalls.lseek(entry, position, how)
+
+
 def _fstat(real: Any, fd: int) -> os.stat_result:
     if not numbers.is_virtual(fd):
         return real(fd)  # type: ignore[no-any-return]
-    process, _, sock = _socket(fd)
-    mode = S_IFSOCK | 0o777
-    return os.stat_result((mode, sock.number, DEVICE, 1, process.uid, process.gid, 0, 0, 0, 0))
+    process, _, file = numbers.find(fd)
+    if isinstance(file, Socket):
+        kind, number, size = S_IFSOCK | 0o777, file.number, 0
+    elif isinstance(file, MemoryFile):
+        return paths.status(file.inode)
+    elif isinstance(file, PipeReader | PipeWriter):
+        kind, number, size = S_IFIFO | 0o600, id(file.pipe) & 0xFFFFFFFF, 0
+    else:
+        kind, number, size = 0o600, 1, 0  # an anonymous inode
+    return os.stat_result((kind, number, paths.DEVICE, 1, process.uid, process.gid, size, 0, 0, 0))
 
 
 def _get_blocking(real: Any, fd: int) -> bool:
     if not numbers.is_virtual(fd):
         return bool(real(fd))
-    return not _socket(fd)[2].nonblock
+    process, entry, _ = numbers.find(fd)
+    return not process.syscalls.fcntl(entry, F_GETFL) & O_NONBLOCK
 
 
 def _set_blocking(real: Any, fd: int, blocking: bool) -> None:
     if not numbers.is_virtual(fd):
         real(fd, blocking)
         return
-    _socket(fd)[2].nonblock = not blocking
+    process, entry, _ = numbers.find(fd)
+    flags = process.syscalls.fcntl(entry, F_GETFL)
+    process.syscalls.fcntl(entry, F_SETFL, flags & ~O_NONBLOCK if blocking else flags | O_NONBLOCK)
 
 
 def _get_inheritable(real: Any, fd: int) -> bool:
@@ -226,10 +142,61 @@ def _isatty(real: Any, fd: int) -> bool:
     return bool(real(fd)) if not numbers.is_virtual(fd) else False
 
 
-_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "access": _access,
-    "chmod": _chmod,
-    "chown": _chown,
+# The modules fcntl and signal.
+
+
+_COMMANDS: Final = host.to_linux("F_", host.FCNTL)
+_FLAGS: Final = host.to_linux("O_", os)
+_FLAGS_BACK: Final = {linux: here for here, linux in _FLAGS.items()}
+
+
+def _number(source: Any) -> int:
+    return source if isinstance(source, int) else int(source.fileno())
+
+
+def _fcntl(real: Any, fd: Any, cmd: int, arg: Any = 0, /) -> Any:
+    number = _number(fd)
+    if not numbers.is_virtual(number):
+        return real(fd, cmd, arg)
+    if not isinstance(arg, int):
+        raise Unmodelled(f"fcntl command {cmd} with a buffer")
+    process, entry, _ = numbers.find(number)
+    command = _COMMANDS.get(cmd, cmd)
+    result = process.syscalls.fcntl(entry, command, host.translate(arg, _FLAGS) if command == F_SETFL else arg)
+    if command == F_GETFL:
+        return host.translate(result, _FLAGS_BACK)
+    return process.base | result if command in (F_DUPFD, F_DUPFD_CLOEXEC) else result
+
+
+def _ioctl(real: Any, fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
+    number = _number(fd)
+    if not numbers.is_virtual(number):
+        return real(fd, request, arg, mutate_flag)
+    process, entry, file = numbers.find(number)
+    if request in (FIOCLEX, FIONCLEX):
+        process.call(process.core.descriptors.set_cloexec, entry, request == FIOCLEX)
+        return 0
+    if request == FIONBIO:
+        file.nonblock = bool(INT.unpack_from(arg)[0])  # type: ignore[attr-defined]
+        return 0 if isinstance(arg, bytearray) and mutate_flag else bytes(arg)
+    if isinstance(arg, int):
+        raise os_error(SyscallError(Errno.EFAULT))
+    value = INT.pack(process.syscalls.ioctl(entry, request))
+    if mutate_flag and not memoryview(arg).readonly:
+        memoryview(arg).cast("B")[: INT.size] = value
+        return 0
+    return value + bytes(arg)[INT.size :]
+
+
+def _pidfd_send_signal(real: Any, pidfd: int, sig: int, siginfo: Any = None, flags: int = 0, /) -> None:
+    if not numbers.is_virtual(pidfd):
+        real(pidfd, sig, siginfo, flags)
+        return
+    process, entry, _ = numbers.find(pidfd)
+    process.syscalls.pidfd_send_signal(entry, int(sig))
+
+
+_DESCRIPTORS: Final[dict[str, Callable[..., Any]]] = {
     "close": _close,
     "dup": _dup,
     "dup2": _dup2,
@@ -237,30 +204,29 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "get_blocking": _get_blocking,
     "get_inheritable": _get_inheritable,
     "isatty": _isatty,
-    "link": _link,
-    "listdir": _listdir,
-    "lstat": _lstat,
+    "lseek": _lseek,
     "read": _read,
-    "remove": _unlink,
-    "rename": _rename,
-    "replace": _rename,
+    "readv": _readv,
     "set_blocking": _set_blocking,
     "set_inheritable": _set_inheritable,
-    "stat": _stat,
-    "unlink": _unlink,
     "write": _write,
+    "writev": _writev,
 }
 
 
-def _bound(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    real = getattr(os, name)
+def _bound(module: Any, functions: dict[str, Callable[..., Any]]) -> dict[str, Any]:
+    """By name: what stands in a module under `afunix.patch`, where the host has such a thing."""
 
-    @functools.wraps(real)
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return function(real, *args, **kwargs)
+    def stand_in(function: Callable[..., Any], real: Any) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def replacement(*args: Any, **kwargs: Any) -> Any:
+            return function(real, *args, **kwargs)
 
-    return replacement
+        return replacement
+
+    return {name: stand_in(made, getattr(module, name)) for name, made in functions.items() if hasattr(module, name)}
 
 
-REPLACED: Final = {name: _bound(name, function) for name, function in _FUNCTIONS.items() if hasattr(os, name)}
-"""By name in `os`: what stands there under `afunix.patch`."""
+REPLACED: Final = _bound(os, {**paths.FUNCTIONS, **_DESCRIPTORS})
+FCNTL: Final = _bound(host.FCNTL, {"fcntl": _fcntl, "ioctl": _ioctl})
+SIGNAL: Final = _bound(signal, {"pidfd_send_signal": _pidfd_send_signal})

@@ -15,10 +15,25 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+try:
+    import fcntl
+except ModuleNotFoundError:
+    fcntl = None  # type: ignore[assignment]
+
 from afunix.abi import constants
 from afunix.abi.errno import Errno, SyscallError
 
-__all__ = ["SOCKET", "Pipe", "to_host_flags", "to_linux", "to_linux_flags"]
+__all__ = [
+    "SOCKET",
+    "Pipe",
+    "os_error",
+    "to_core",
+    "to_host_flags",
+    "to_linux",
+    "to_linux_flags",
+    "to_unix",
+    "translate",
+]
 
 SOCKET: Final = socket.socket
 """The standard library's class."""
@@ -33,9 +48,22 @@ READ: Final = os.read
 WRITE: Final = os.write
 SET_INHERITABLE: Final = os.set_inheritable
 GETCWD: Final = os.getcwd
+STAT: Final = os.stat
 LSTAT: Final = os.lstat
+FSTAT: Final = os.fstat
+UNLINK: Final = os.unlink
+OPEN: Final = os.open
+CHMOD: Final = os.chmod
+CHOWN: Final[Any] = getattr(os, "chown", None)
+MKNOD: Final[Any] = getattr(os, "mknod", None)
 READLINK: Final[Any] = getattr(os, "readlink", None)
+UNIX: Final = int(getattr(socket, "AF_UNIX", 0))
+"""AF_UNIX, where there is such a thing."""
+FCNTL: Final[Any] = fcntl
 MONOTONIC: Final = time.monotonic
+TIME_NS: Final = time.time_ns
+DRIVES: Final = os.name == "nt"
+"""Whether absolute paths begin with a drive."""
 YIELD: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: time.sleep(0))
 """Lets other threads have the interpreter and the processor."""
 
@@ -59,15 +87,16 @@ _MSG_BACK: Final = {linux: here for here, linux in _MSG.items()}
 
 def to_linux_flags(flags: int) -> int:
     """MSG_ flags of the host as Linux's."""
-    return _translate(flags, _MSG) if _MSG else flags
+    return translate(flags, _MSG) if _MSG else flags
 
 
 def to_host_flags(flags: int) -> int:
     """MSG_ flags of Linux as the host's."""
-    return _translate(flags, _MSG_BACK) if _MSG_BACK else flags
+    return translate(flags, _MSG_BACK) if _MSG_BACK else flags
 
 
-def _translate(flags: int, table: dict[int, int]) -> int:
+def translate(flags: int, table: dict[int, int]) -> int:
+    """Flags with other numbers, by a table as of `to_linux`."""
     result = flags
     for old in table:
         result &= ~old
@@ -81,6 +110,19 @@ def os_error(error: SyscallError, *names: object) -> OSError:
     """The exception that Python raises for an errno, with the host's number of it; names are those of files."""
     number = _NUMBERS[error.errno]
     return OSError(number, os.strerror(number), *names)
+
+
+def to_core(error: OSError) -> SyscallError:
+    """The core's exception for one of the host's."""
+    return SyscallError(Errno[errno.errorcode.get(error.errno or errno.EIO, "EIO")])
+
+
+def to_unix(path: bytes) -> bytes:
+    """A path of the host with Unix's separators, and a slash before the drive."""
+    if not DRIVES:
+        return path
+    path = path.replace(b"\\", b"/")
+    return b"/" + path if path[1:2] == b":" else path
 
 
 def bad_descriptor() -> OSError:

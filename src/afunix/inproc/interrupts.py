@@ -65,7 +65,7 @@ class _Postponed:
             self._begun = _thread.allocate_lock()
             self._begun.acquire()
             _thread.start_new_thread(self._again, (kernel.lock, self._begun, number))
-        kernel.roused = True  # the thread that waits for the lock should get it
+        kernel.roused = kernel.signalled = True  # the thread that waits for the lock should get it
         return None
 
     def _again(self, lock: Any, begun: Any, number: int) -> None:

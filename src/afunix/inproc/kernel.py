@@ -13,12 +13,15 @@ from contextvars import ContextVar
 from typing import Final
 
 from afunix.abi.errno import SyscallError
-from afunix.core.filesystem import Filesystem
+from afunix.core.filesystem import Filesystem, Namespace
 from afunix.core.kernel import Kernel as CoreKernel
 from afunix.core.kernel import Limits
+from afunix.core.pathwalk import PATH_MAX
+from afunix.core.process import Process as CoreProcess
 from afunix.core.process import ProcessTable
 from afunix.inproc import interrupts
 from afunix.inproc.host import YIELD, os_error
+from afunix.inproc.hostnames import HostFilesystem
 from afunix.inproc.mirror import MirroredFilesystem
 from afunix.inproc.process import Process
 
@@ -28,38 +31,70 @@ PID_MAX: Final = 1 << 22
 """Linux's PID_MAX_LIMIT: so that this Python process can have its own number in it."""
 NR_OPEN: Final = 1 << 20
 
+FILESYSTEMS: Final[dict[str, Callable[[], Namespace]]] = {
+    "private": MirroredFilesystem,
+    "empty": Filesystem,
+    "host": HostFilesystem,
+}
+
 
 class Kernel:
     """One AF_UNIX kernel.
 
-    filesystem: "private", a tree in memory, into which directories of the host are copied (not what is in them) when a
-    path leads through them; or "empty", the same without the host's directories. It always has /tmp and /run.
-    limits: the sysctl values. seed: makes autobound names repeatable.
+    filesystem: where the names of sockets are. "private", a tree in memory that grows in the host's directories, which
+    stay as they are; or "empty", a tree without them; both always have /tmp and /run. "host": real inodes on the host's
+    own filesystem, see `hostnames`. path_max: bytes of a name at most, its NUL included; the room in Linux's
+    sockaddr_un is 108. limits: the sysctl values. seed: makes autobound names repeatable.
 
     All operations on its sockets are done under `lock`; it is held for as long as an operation takes and never while
     a call waits.
     """
 
-    def __init__(self, *, filesystem: str = "private", limits: Limits | None = None, seed: object = None) -> None:
-        if filesystem not in ("private", "empty"):
+    def __init__(
+        self,
+        *,
+        filesystem: str = "private",
+        path_max: int = PATH_MAX,
+        limits: Limits | None = None,
+        seed: object = None,
+    ) -> None:
+        if filesystem not in FILESYSTEMS:
             raise ValueError(f"no such kind of filesystem: {filesystem!r}")
+        self.path_max = path_max
         self.core = CoreKernel(random.Random() if seed is None else random.Random(repr(seed)), limits)
         self.lock = threading.RLock()
-        self.filesystem = MirroredFilesystem() if filesystem == "private" else Filesystem()
-        self.table = ProcessTable(self.filesystem, time.time, pid_max=PID_MAX)
+        self.namespace: Namespace = FILESYSTEMS[filesystem]()
+        self.table = ProcessTable(self.namespace, time.time, pid_max=PID_MAX)
         # A sleeping thread was woken, and should run now rather than find this one in its way.
         self.roused = False
+        # A signal handler waits for the end of the operation.
+        self.signalled = False
         self._main: Process | None = None
+        self.processes: dict[CoreProcess, Process] = {}
         # Descriptors of objects that were collected as garbage while this thread was in the middle of an operation.
         self.abandoned: deque[Callable[[], None]] = deque()
-        root = self.table.spawn(cwd=self.filesystem.root, root=self.filesystem.root, umask=0)
-        for path, mode in ((b"/tmp", 0o1777), (b"/run", 0o755)):
-            self.filesystem.mkdir(root, path, mode)
-        root.exit()
+        if isinstance(self.namespace, Filesystem):
+            self._begin(self.namespace)
         interrupts.watch(self)
+
+    def _begin(self, tree: Filesystem) -> None:
+        root = self.table.spawn(cwd=tree.root, root=tree.root, umask=0)
+        for path, mode in ((b"/tmp", 0o1777), (b"/run", 0o755)):
+            try:
+                tree.directory(root, path)
+            except SyscallError:
+                tree.mkdir(root, path, mode)
+        root.exit()
 
     def __repr__(self) -> str:
         return f"<afunix.Kernel of {len(self.table)} processes>"
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """The tree in memory, with the calls on paths. AttributeError: names are on the host's filesystem."""
+        if isinstance(self.namespace, Filesystem):
+            return self.namespace
+        raise AttributeError("the names of this kernel are on the host's filesystem: use os")
 
     def process(
         self,
@@ -78,7 +113,7 @@ class Kernel:
         capabilities: a bit mask; unless given all of them for uid 0 and none for others. nofile: RLIMIT_NOFILE.
         net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid.
         """
-        root = self.filesystem.root
+        root = getattr(self.namespace, "root", None)
         with self.lock:
             try:
                 core = self.table.spawn(
@@ -100,6 +135,9 @@ class Kernel:
     @property
     def main(self) -> Process:
         """The process that stands for this Python process: its pid, ids and working directory."""
+        main = self._main
+        if main is not None and main.core.alive:
+            return main
         with self.lock:
             if self._main is None or not self._main.alive:
                 uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0)
@@ -119,18 +157,30 @@ class Kernel:
         while self.abandoned:
             self.abandoned.popleft()()
 
+    def leave(self) -> None:
+        """After an operation: `settle`, and give the lock back, which was acquired for it."""
+        try:
+            self.core.changed.clear()
+            if self.core.wakeups.pending or self.abandoned:
+                self.settle()
+        finally:
+            self.lock.release()
+
     def make_way(self) -> None:
         """After an operation that woke a sleeping thread, without the lock: let it run.
 
         Two threads that take turns are three times faster so: else the woken one finds the interpreter taken, goes to
         sleep again and has to be woken once more.
         """
-        self.roused = False
+        self.roused = self.signalled = False
         YIELD()
 
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []
+"""The kernels of all patches in force, of every thread."""
+_inner: ContextVar[tuple[Kernel, ...]] = ContextVar("afunix_patches", default=())
+"""Those that this thread or task put in force itself."""
 _default: Kernel | None = None
 _default_lock = threading.Lock()
 
@@ -146,10 +196,16 @@ def default_kernel() -> Kernel:
 
 
 def current() -> Process:
-    """The process whose sockets `socket.socket` makes: of `running_as`, else the main one of the patched kernel."""
+    """The process whose sockets `socket.socket` makes: of `running_as`, else the main one of the patched kernel.
+
+    That is the kernel of the innermost patch of this thread or task, else of the one that any thread made last.
+    """
     process = _running.get()
     if process is not None:
         return process
+    for kernel in reversed(_inner.get()):
+        if kernel in _patched:
+            return kernel.main
     return (_patched[-1] if _patched else default_kernel()).main
 
 

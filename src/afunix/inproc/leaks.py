@@ -19,11 +19,12 @@ from typing import Any, Final, NamedTuple
 
 from afunix.core.descriptors import DescriptorTable
 from afunix.core.file import File
-from afunix.core.filesystem import Filesystem
+from afunix.core.filesystem import Filesystem, Namespace
 from afunix.core.inode import Directory, SocketInode
 from afunix.core.kernel import Kernel as CoreKernel
 from afunix.core.message import Message
 from afunix.core.socket import Socket
+from afunix.inproc.hostnames import HostFilesystem
 from afunix.inproc.kernel import Kernel
 from afunix.inproc.passing import HostFile
 from afunix.inproc.process import Process
@@ -99,7 +100,7 @@ class LeakCheck:
             found += self._in_flight(kernel)
             found += [
                 Leak("names", f"the name {path.decode(errors='replace')}", self._lines(inode))
-                for path, inode in _names(kernel.filesystem.root)
+                for path, inode in _names(kernel.namespace)
             ]
         return found
 
@@ -139,10 +140,17 @@ def _described(file: File) -> str:
     return f"a {TYPES.get(file.type, '')} socket{name}"
 
 
-def _names(directory: Directory, path: bytes = b"") -> Iterator[tuple[bytes, SocketInode]]:
+def _names(namespace: Namespace) -> Iterator[tuple[bytes, object]]:
+    if isinstance(namespace, HostFilesystem):
+        return ((inode.path, inode) for inode in namespace.left())
+    assert isinstance(namespace, Filesystem)
+    return _names_in(namespace.root)
+
+
+def _names_in(directory: Directory, path: bytes = b"") -> Iterator[tuple[bytes, SocketInode]]:
     for name, entry in directory.entries.items():
         if isinstance(entry, Directory):
-            yield from _names(entry, path + b"/" + name)
+            yield from _names_in(entry, path + b"/" + name)
         elif isinstance(entry, SocketInode):
             yield path + b"/" + name, entry
 
@@ -185,7 +193,7 @@ def _installing(real: Callable[..., int], table: DescriptorTable, file: File, **
     return fd
 
 
-def _creating(real: Callable[..., SocketInode], filesystem: Filesystem, *arguments: Any) -> SocketInode:
+def _creating(real: Callable[..., object], filesystem: Namespace, *arguments: Any) -> object:
     inode = real(filesystem, *arguments)
     _record(inode)
     return inode
@@ -206,6 +214,7 @@ def _abandoning(real: Callable[..., None], process: Process, fd: int, file: File
 _STAND_INS: Final[tuple[tuple[type, str, Callable[..., Any]], ...]] = (
     (DescriptorTable, "install", _installing),
     (Filesystem, "create", _creating),
+    (HostFilesystem, "create", _creating),
     (CoreKernel, "attach", _attaching),
     (Process, "abandon", _abandoning),
 )

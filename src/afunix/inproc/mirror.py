@@ -1,15 +1,20 @@
-"""The host's directories in a private filesystem: made there when a path leads through them, and only they."""
+"""A private filesystem that grows in the host's directories: they are copied when a path leads through them.
+
+Only directories and symbolic links are kept, and links are read anew each time. What else the host has at a path is
+seen, so that nothing private takes its place, but not kept.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.filesystem import Filesystem
-from afunix.core.inode import MAY_WRITE, Directory, Inode, SocketInode, Symlink, permission
-from afunix.core.pathwalk import PathWalk
+from afunix.core.inode import Directory, Inode, SocketInode, Symlink
+from afunix.core.pathwalk import NAME_MAX, PathWalk
 from afunix.inproc import host
 
 if TYPE_CHECKING:
@@ -17,118 +22,153 @@ if TYPE_CHECKING:
 
 __all__ = ["MirroredFilesystem"]
 
+Times = tuple[int, int, int]
+"""Nanoseconds since the epoch: of the last access, modification and change."""
 
-class MirroredFilesystem(Filesystem):
-    """Copies directories, with mode and owner, and symbolic links to them. Files and sockets stay out."""
+
+class HostLink(Symlink):
+    """A copy of a link of the host."""
 
     __slots__ = ()
+
+
+class MirroredFilesystem(Filesystem):
+    """The tree in memory, and the host's directories in it.
+
+    used: whether any name was ever made, before which nobody needs to look here. times: of the names of sockets.
+    """
+
+    __slots__ = ("_copies", "times", "used")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False
+        self.times: dict[Inode, Times] = {}
+        self._copies: dict[tuple[int, int], Directory] = {}  # by device and inode number of the host
+        self._remember(self.root, b"/")
 
     def _walk(self, caller: PathCaller) -> PathWalk:
         return _Walk(self, caller)
 
-    def lookup(self, caller: PathCaller, path: bytes) -> SocketInode:
-        """As `Filesystem.lookup`; what only the host has there is no socket of ours: ECONNREFUSED."""
-        inode: Inode | None
-        try:
-            # What was bound is there already, with the directories that lead to it.
-            inode = PathWalk(caller, self.protected_symlinks).to_end(path)
-        except SyscallError:
-            inode = None
-        if isinstance(inode, SocketInode):
-            permission(caller.credentials, inode, MAY_WRITE)
-            return inode
-        try:
-            return super().lookup(caller, path)
-        except SyscallError as error:
-            if error.errno is Errno.ENOENT and self._on_host(caller, path):
-                raise SyscallError(Errno.ECONNREFUSED) from None
-            raise
+    # Names of sockets.
 
     def create(self, caller: PathCaller, path: bytes, mode: int) -> SocketInode:
         """As `Filesystem.create`; what the host has there is in the way: EADDRINUSE."""
-        if self._on_host(caller, path):
+        walk = self._walk(caller)
+        walk.to_parent(path)
+        if self.find(walk.directory, walk.name) is not None:
             raise SyscallError(Errno.EADDRINUSE)
-        return super().create(caller, path, mode)
+        inode = super().create(caller, path, mode)
+        self.used = True
+        now = host.TIME_NS()
+        self.times[inode] = now, now, now
+        return inode
 
-    def _on_host(self, caller: PathCaller, path: bytes) -> bool:
-        cwd = caller.cwd
-        assert isinstance(cwd, Directory)
-        try:
-            host.LSTAT(os.path.join(self.path_of(cwd), path))
-        except (OSError, ValueError):
-            return False
-        return True
+    def changed(self, inode: Inode) -> None:
+        """Something about a name was changed: its third time is now."""
+        if inode.nlink:
+            self.times[inode] = (*self.times.get(inode, (0, 0))[:2], host.TIME_NS())
+        else:
+            self.times.pop(inode, None)
 
-    def host_directory(self, path: str) -> Directory:
-        """The directory at an absolute path of the host; as far as it exists there."""
-        self.extend(self.root, os.path.join(os.fsencode(path), b"."))
-        found = self.root
-        for name in _names(os.fsencode(os.path.realpath(path))):
-            entry = found.entries.get(name)
-            if not isinstance(entry, Directory):
-                break
-            found = entry
-        return found
+    # What the host has.
 
-    def extend(self, cwd: Directory, path: bytes) -> bool:
-        """Copy what is missing on the way to the last component of a path; whether there was anything."""
-        prefix = b"" if path.startswith((b"/", b"\\")) else self.path_of(cwd)
-        whole = os.path.join(prefix or b"/", path)
-        return self._extend(_names(os.path.dirname(whole)), 0)
+    def find(self, directory: Directory, name: bytes) -> Inode | None:
+        """What is in a directory under this name, here or on the host."""
+        inode = directory.entries.get(name)
+        if inode is None or isinstance(inode, HostLink):
+            return self._copy(directory, name)
+        return inode
 
-    def path_of(self, directory: Directory) -> bytes:
-        """The absolute path of a directory of the tree."""
-        names: list[bytes] = []
-        while directory.parent is not directory:
-            parent = directory.parent
-            names += [name for name, entry in parent.entries.items() if entry is directory][:1]
-            directory = parent
-        return b"/" + b"/".join(reversed(names))
-
-    def _extend(self, names: list[bytes], links: int) -> bool:
-        changed = False
-        here = self.root
-        for index, name in enumerate(names):
-            if name == b"..":
-                here = here.parent
-                continue
-            entry = here.entries.get(name)
-            if entry is None:
-                entry = self._copy(here, b"/" + b"/".join(names[: index + 1]), name)
-                if entry is None:
-                    return changed
-                changed = True
-            if isinstance(entry, Symlink):
-                if links == 40:
-                    return changed
-                base = [] if entry.target.startswith(b"/") else names[:index]
-                return self._extend([*base, *_names(entry.target), *names[index + 1 :]], links + 1) or changed
-            if not isinstance(entry, Directory):
-                return changed
-            here = entry
-        return changed
-
-    def _copy(self, parent: Directory, path: bytes, name: bytes) -> Directory | Symlink | None:
+    def _copy(self, parent: Directory, name: bytes) -> Inode | None:
+        """What the host has there, which becomes part of the tree if paths can lead through it."""
+        path = self.host_path(parent, name)
+        parent.entries.pop(name, None)
         try:
             status = host.LSTAT(path)
             target = host.READLINK(path) if stat.S_ISLNK(status.st_mode) else None
         except (OSError, ValueError):
             return None
-        inode: Directory | Symlink
+        number, mode, uid, gid = status.st_ino, status.st_mode, status.st_uid, status.st_gid
         if target is not None:
-            inode = Symlink(status.st_ino, target, status.st_uid, status.st_gid)
-        elif stat.S_ISDIR(status.st_mode):
-            mode = stat.S_IMODE(status.st_mode)
-            inode = Directory(status.st_ino, mode, status.st_uid, status.st_gid, parent)
-            parent.nlink += 1
-        else:
-            return None
-        parent.entries[name] = inode
-        return inode
+            parent.entries[name] = link = HostLink(number, os.fsencode(target), uid, gid)
+            return link
+        if not stat.S_ISDIR(mode):
+            return Inode(number, mode, uid, gid)
+        parent.entries[name] = directory = Directory(number, stat.S_IMODE(mode), uid, gid, parent)
+        parent.nlink += 1
+        self._copies[status.st_dev, number] = directory
+        return directory
+
+    def _remember(self, directory: Directory, path: bytes) -> None:
+        try:
+            status = host.LSTAT(path)
+        except OSError:
+            return
+        self._copies[status.st_dev, status.st_ino] = directory
+
+    def host_path(self, directory: Directory, name: bytes = b"") -> bytes:
+        """Where that is, or would be, on the host."""
+        names = [name] if name else []
+        while directory.parent is not directory:
+            parent = directory.parent
+            names += [name for name, entry in parent.entries.items() if entry is directory][:1]
+            directory = parent
+        path = b"/" + b"/".join(reversed(names))
+        return path[1:] if host.DRIVES and path[2:3] == b":" else path
+
+    def host_directory(self, path: str) -> Directory:
+        """The directory at an absolute path of the host; as far as it exists there."""
+        found = self.root
+        for name in host.to_unix(os.fsencode(os.path.realpath(path))).split(b"/"):
+            entry = self.find(found, name) if name else found
+            if not isinstance(entry, Directory):
+                break
+            found = entry
+        return found
+
+    def copy_at(self, fd: int) -> Directory | None:
+        """The copy of the directory that a descriptor of the host refers to, if there is one: OSError EBADF."""
+        status = host.FSTAT(fd)
+        return self._copies.get((status.st_dev, status.st_ino))
+
+    # What the host did to a directory.
+
+    def attributes_changed(self, directory: Directory) -> None:
+        """The host's directory has another mode or owner."""
+        try:
+            status = host.LSTAT(self.host_path(directory))
+        except OSError:
+            return
+        directory.mode, directory.uid, directory.gid = status.st_mode, status.st_uid, status.st_gid
+
+    def removed(self, directory: Directory) -> None:
+        """The host's directory is gone."""
+        for name, entry in list(directory.parent.entries.items()):
+            if entry is directory:
+                self._drop(directory.parent, name)
+
+    def moved(self, directory: Directory, caller: PathCaller, path: bytes) -> None:
+        """The host's directory is elsewhere: what is private in it goes with it."""
+        links = directory.nlink
+        self.removed(directory)
+        walk = self._walk(caller)
+        walk.to_parent(path)
+        walk.directory.entries[walk.name] = directory
+        walk.directory.nlink += 1
+        directory.nlink = links
+        directory.parent = walk.directory
+
+    @staticmethod
+    def private(directory: Directory) -> Iterator[tuple[bytes, SocketInode]]:
+        """The names of sockets in a directory."""
+        for name, entry in directory.entries.items():
+            if isinstance(entry, SocketInode):
+                yield name, entry
 
 
 class _Walk(PathWalk):
-    """A walk that finds the host's directories."""
+    """A walk that finds what the host has."""
 
     __slots__ = ("_filesystem",)
 
@@ -136,10 +176,10 @@ class _Walk(PathWalk):
         super().__init__(caller, filesystem.protected_symlinks)
         self._filesystem = filesystem
 
-    def to_parent(self, path: bytes) -> None:
-        self._filesystem.extend(self.directory, path)
-        super().to_parent(path)
-
-
-def _names(path: bytes) -> list[bytes]:
-    return [name for name in path.replace(os.fsencode(os.sep), b"/").split(b"/") if name not in (b"", b".")]
+    def child(self, name: bytes) -> Inode:
+        if name in {b"", b".", b".."} or len(name) > NAME_MAX:
+            return super().child(name)
+        inode = self._filesystem.find(self.directory, name)
+        if inode is None:
+            raise SyscallError(Errno.ENOENT)
+        return inode

@@ -6,11 +6,16 @@ A number is 2**30 | slot << 20 | descriptor: slot says which live process, descr
 * No host has a descriptor from 2**30 on: Linux's fs.nr_open is 2**20 by default and at most 2**30 - 8 where systemd
   raises it. So a virtual number that reaches the host's calls by accident is EBADF there, never somebody's file.
 * A host descriptor that reaches us is below, so which of the two a number means is one comparison.
+* A number keeps nothing alive: who has only the number of a descriptor in a process that nobody else knows has nothing.
+  The kernel knows its processes, and whoever uses a kernel that one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import gc
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from afunix.inproc.host import bad_descriptor
 
@@ -27,39 +32,51 @@ FD_MASK: Final = (1 << FD_BITS) - 1
 SLOTS: Final = 1 << 30 - FD_BITS
 """Live processes at most, over all kernels of this interpreter."""
 
-_processes: list[Process | None] = []
+_processes: list[weakref.ref[Process] | None] = []
 _free: list[int] = []
+_lock = threading.RLock()  # garbage may be collected, and a process end, in the middle of it
 
 
-def is_virtual(number: object) -> bool:
+def is_virtual(number: object) -> TypeGuard[int]:
     """Whether it is a number of ours, in use or not."""
     return isinstance(number, int) and FIRST <= number < END
 
 
 def place(process: Process) -> int:
-    """Give a process a slot: its first number is the result."""
-    if _free:
-        slot = _free.pop()
-        _processes[slot] = process
-    else:
-        slot = len(_processes)
-        if slot == SLOTS:
+    """Give a process a slot, until it ends or is garbage: its first number is the result."""
+    with _lock:
+        if not _free and len(_processes) == SLOTS:
+            gc.collect()  # of kernels that nobody uses any more
+        if _free:
+            slot = _free.pop()
+        elif len(_processes) < SLOTS:
+            slot = len(_processes)
+            _processes.append(None)
+        else:
             raise OSError(f"more than {SLOTS} live processes")
-        _processes.append(process)
-    return FIRST | slot << FD_BITS
+    base = FIRST | slot << FD_BITS
+    _processes[slot] = reference = weakref.ref(process)
+    weakref.finalize(process, _forget, slot, reference).atexit = False
+    return base
 
 
 def forget(base: int) -> None:
     """The process with this first number is gone."""
     slot = base - FIRST >> FD_BITS
-    _processes[slot] = None
-    _free.append(slot)
+    _forget(slot, _processes[slot])
+
+
+def _forget(slot: int, reference: weakref.ref[Process] | None) -> None:
+    if reference is not None and _processes[slot] is reference:
+        _processes[slot] = None
+        _free.append(slot)
 
 
 def process_of(number: int) -> Process:
     """The process that a virtual number belongs to: EBADF as OSError."""
     slot = number - FIRST >> FD_BITS
-    process = _processes[slot] if 0 <= slot < len(_processes) else None
+    reference = _processes[slot] if 0 <= slot < len(_processes) else None
+    process = None if reference is None else reference()
     if process is None:
         raise bad_descriptor()
     return process

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from afunix.abi.constants import MSG_OOB, SCM_RIGHTS, SOL_SOCKET
 from afunix.abi.errno import Errno, SyscallError
-from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align
+from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align, cmsg_space
+from afunix.abi.structs import INT
 from afunix.core import ancillary
-from afunix.core.errors import Unmodelled
 from afunix.core.file import File
+from afunix.core.pidfd import Pidfd
 from afunix.inproc import host, numbers
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from afunix.core.socket import Socket
     from afunix.inproc.process import Process
 
-__all__ = ["HostFile", "control", "file_of", "install", "outgoing", "release"]
+__all__ = ["HostFile", "control", "descriptors", "file_of", "files_of", "install", "outgoing", "pidfd_of", "release"]
 
 CMSGHDR_SIZE = CMSGHDR.size
 
@@ -59,6 +61,12 @@ def install(process: Process, file: File, cloexec: bool) -> int:
     return fd
 
 
+def pidfd_of(process: Process, pid: int) -> Pidfd:
+    """A new pidfd of the process with this number, which may be gone."""
+    kernel = process.kernel
+    return Pidfd(kernel.core.wakeups, kernel.table.processes.get(pid))
+
+
 def release(files: Iterable[File]) -> None:
     """Drop references."""
     for file in files:
@@ -69,21 +77,27 @@ def outgoing(
     process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
-    wrong: SyscallError | None = None
+    items = list(items)
+    if sum(cmsg_space(len(data)) for _, _, data in items) >= ancillary.OPTMEM_MAX:
+        raise SyscallError(Errno.ENOBUFS)
     try:
         fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:
-        fds, creds, wrong = error.fds, None, error
+        release(files_of(error.fds, open_file))
+        raise
+    return files_of(fds, open_file), creds
+
+
+def files_of(fds: Iterable[int], open_file: Callable[[int], File] = file_of) -> list[File]:
+    """References to what all these numbers refer to, or to none of it: EBADF as OSError."""
     files: list[File] = []
     try:
         for fd in fds:
             files.append(open_file(fd))
-        if wrong is not None:
-            raise wrong
     except BaseException:
         release(files)
         raise
-    return files, creds
+    return files
 
 
 def control(
@@ -96,13 +110,13 @@ def control(
 ) -> tuple[list[tuple[int, int, bytes]], int]:
     """The control messages of what was received, and the bits for msg_flags; its descriptors are installed.
 
-    room: bytes for control messages, as the program's msg_controllen. `Unmodelled`: the socket has SO_PASSPIDFD; what
-    was received is in the queue again.
+    room: bytes for control messages, as the program's msg_controllen.
     """
-    if sock.passpidfd:
-        received.undo()
-        raise Unmodelled("SCM_PIDFD: a pidfd of a simulated process")
-    raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), None, process.core)
+
+    def pidfd(pid: int) -> int:
+        return put(process, pidfd_of(process, pid), True)
+
+    raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), pidfd, process.core)
     items: list[tuple[int, int, bytes]] = []
     if not raw:
         return items, extra
@@ -112,3 +126,15 @@ def control(
         items.append((level, kind, raw[position + CMSGHDR_SIZE : position + length]))
         position += cmsg_align(length)
     return items, extra
+
+
+def descriptors(process: Process, received: Received, sock: Socket, room: int, flags: int) -> tuple[list[int], int]:
+    """`control` for who wants the numbers of the descriptors only."""
+    if ancillary.only_rights(sock) and not received.flags & MSG_OOB:
+        return ancillary.deliver_rights(received.files, room, flags, partial(install, process))
+    items, extra = control(process, received, sock, room, flags)
+    fds: list[int] = []
+    for level, kind, data in items:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds += [fd for (fd,) in INT.iter_unpack(data[: len(data) - len(data) % INT.size])]
+    return fds, extra

@@ -7,6 +7,7 @@ import inspect
 import os
 import select as standard_select
 import selectors as standard_selectors
+import signal
 import socket as standard_socket
 import sys
 import threading
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from afunix.abi.constants import AF_UNIX, SOCK_STREAM
 from afunix.inproc import files, host, interrupts, numbers
 from afunix.inproc.epoll import epoll
-from afunix.inproc.kernel import Kernel, _patched
+from afunix.inproc.kernel import Kernel, _inner, _patched
 from afunix.inproc.select import poll, select
 from afunix.inproc.selectors import EpollSelector, PollSelector, SelectSelector
-from afunix.inproc.socket import fromfd, socket, socketpair
+from afunix.inproc.socket import fromfd, recv_fds, send_fds, socket, socketpair
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,6 +63,8 @@ REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
             "close": _close,
             "dup": _dup,
             "fromfd": fromfd,
+            "recv_fds": recv_fds,
+            "send_fds": send_fds,
             "socket": socket,
             "socketpair": _socketpair,
         },
@@ -77,8 +80,13 @@ REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
         },
     ),
     (os, files.REPLACED),
+    (signal, files.SIGNAL),
+    *([(host.FCNTL, files.FCNTL)] if host.FCNTL else []),
 ]
 """What stands where while a patch is in force."""
+
+ABILITIES: Final = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
+"""Sets of functions in `os`: who looks up there what a function can do finds the same of what stands in for it."""
 
 DEFAULTS: Final = (
     ("multiprocessing.connection", "Connection", "_recv", "read"),
@@ -108,7 +116,9 @@ class patch:  # noqa: N801 - it is used as a function
 
     It replaces `socket`, `select` and `selectors` and what `os` does to names and descriptors of ours, also where a
     module that is loaded has a copy of one of them. It holds for all threads. Patches nest: the innermost kernel is in
-    force, and everything is restored when the last one ends. Without a kernel it makes a new one, which is `kernel`.
+    force, and everything is restored when the last one ends. A thread or task that is within a patch of its own keeps
+    that kernel, whatever others do meanwhile; one that is not gets that of the patch made last. Without a kernel a new
+    one is made each time.
     """
 
     def __init__(self, kernel: Kernel | None = None) -> None:
@@ -123,18 +133,19 @@ class patch:  # noqa: N801 - it is used as a function
                 interrupts.install()
             _patched.append(kernel)
             self._entered.append(kernel)
+        _inner.set((*_inner.get(), kernel))
         return kernel
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with _lock:
-            kernel = self._entered.pop()
-            # Threads may leave in another order than they came.
-            for index in reversed(range(len(_patched))):
-                if _patched[index] is kernel:
-                    del _patched[index]
-                    break
+            # Threads and tasks may leave in another order than they came.
+            mine = [kernel for kernel in _inner.get() if kernel in self._entered]
+            kernel = mine[-1] if mine else self._entered[-1]
+            self._entered.remove(kernel)
+            _patched.remove(kernel)
+            _inner.set(tuple(_without(kernel, _inner.get())))
             if not _patched:
                 interrupts.restore()
                 _restore()
@@ -158,6 +169,12 @@ class patch:  # noqa: N801 - it is used as a function
         return patched  # type: ignore[return-value]
 
 
+def _without(kernel: Kernel, kernels: tuple[Kernel, ...]) -> Iterator[Kernel]:
+    """All but the last one that is this kernel."""
+    last = max((index for index, found in enumerate(kernels) if found is kernel), default=-1)
+    return (found for index, found in enumerate(kernels) if index != last)
+
+
 def _install() -> None:
     replacements: dict[int, Any] = {}
     for module, names in REPLACED:
@@ -167,6 +184,10 @@ def _install() -> None:
                 replacements[id(original)] = replacement
                 _originals[id(replacement)] = original
             _set(module, name, replacement)
+    for name in ABILITIES:
+        able = getattr(os, name)
+        stand_ins = {replacements[id(function)] for function in able if id(function) in replacements}
+        _set(os, name, able | stand_ins)
     for module, name, replacement in list(_copies(replacements)):
         _set(module, name, replacement)
     for module_name, class_name, method_name, function in DEFAULTS:

@@ -11,9 +11,9 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from afunix.abi.constants import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI
+from afunix.abi.constants import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, POLLNVAL
 from afunix.core import polling
-from afunix.inproc import host
+from afunix.inproc import host, numbers
 from afunix.inproc.host import MONOTONIC
 from afunix.inproc.waiting import Sleeper
 
@@ -89,7 +89,7 @@ def host_poll() -> Any:
 
 
 class Interest:
-    """One file in a wait: its kernel and the bits that are waited for."""
+    """One file in a wait: its kernel, the number it was found under, and the bits that are waited for."""
 
     __slots__ = ("events", "file", "kernel", "number")
 
@@ -100,9 +100,16 @@ class Interest:
         self.events = events
 
     def mask(self) -> int:
-        """What is ready of it. ERR and HUP always are asked for."""
+        """What is ready under its number, which may have become another file's. ERR, HUP and NVAL always are asked for.
+
+        Each look goes by number, as do_pollfd does, though a wait holds the file that it was before.
+        """
         with self.kernel.lock:
-            return polling.mask(self.file) & (self.events | EPOLLERR | EPOLLHUP)
+            try:
+                file = numbers.find(self.number)[2]
+            except OSError:
+                return POLLNVAL
+            return polling.mask(file) & (self.events | EPOLLERR | EPOLLHUP)
 
 
 def wait(
@@ -113,7 +120,8 @@ def wait(
 ) -> tuple[list[tuple[int, int]], list[Any]]:
     """What is ready of our files, as pairs of number and events, and of the host's; both empty at the deadline.
 
-    host_events polls the host's descriptors and `pipe` for so many seconds; without it there are none.
+    host_events polls the host's descriptors and `pipe` for so many seconds; without it there are none. While it sleeps
+    it holds our files.
     """
     interests = list(interests)
     sleeper = Sleeper()
@@ -131,6 +139,9 @@ def wait(
             if not entered:
                 # Enter the queues first, then look again: what comes between is not missed.
                 entered = True
+                for interest in interests:
+                    with interest.kernel.lock:
+                        interest.file.acquire()
                 for kernel, queue in queues:
                     with kernel.lock:
                         queue.add(waker)
@@ -143,6 +154,11 @@ def wait(
                 return [(interest.number, mask) for interest in interests if (mask := interest.mask())], theirs
             pipe.drain()
     finally:
-        for kernel, queue in queues if entered else ():
-            with kernel.lock:
-                queue.discard(waker)
+        if entered:
+            for kernel, queue in queues:
+                with kernel.lock:
+                    queue.discard(waker)
+            for interest in interests:
+                with interest.kernel.lock:
+                    interest.file.release()
+                    interest.kernel.settle()

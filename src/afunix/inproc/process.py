@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from afunix.abi.errno import SyscallError
 from afunix.core.process import SIGKILL
 from afunix.inproc import host, numbers
 from afunix.inproc.host import os_error
+from afunix.inproc.hostnames import HostFilesystem
 from afunix.inproc.mirror import MirroredFilesystem
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Process:
         self.core = core
         self.follows_cwd = False
         self.base = numbers.place(self)
+        kernel.processes[core] = self
 
     def __repr__(self) -> str:
         return f"<afunix.Process {self.pid} uid={self.uid}{'' if self.alive else ' exited'}>"
@@ -84,6 +87,7 @@ class Process:
         with self.kernel.lock:
             if self.core.alive:
                 self.call(self.core.exit)
+                del self.kernel.processes[self.core]
                 numbers.forget(self.base)
 
     def kill(self, sender: Process | None = None, signal: int = SIGKILL) -> None:
@@ -151,22 +155,33 @@ class Process:
         return result
 
     def path(self, path: bytes) -> bytes:
-        """A path that is about to be walked: brings the working directory in line with the host's, if it should."""
-        if self.follows_cwd and path[:1] not in (b"/", b"\0", b""):
-            filesystem = self.kernel.filesystem
-            if isinstance(filesystem, MirroredFilesystem):
-                self.core.cwd = filesystem.host_directory(host.GETCWD())
+        """A path that is about to be walked, in Unix's form. The working directory follows the host's, if it should."""
+        if path[:1] == b"\0":
+            return path
+        path = host.to_unix(path)
+        if self.follows_cwd and path[:1] not in (b"/", b""):
+            namespace = self.kernel.namespace
+            if isinstance(namespace, MirroredFilesystem):
+                self.core.cwd = namespace.host_directory(host.GETCWD())
+            elif isinstance(namespace, HostFilesystem):
+                self.core.cwd = os.fsencode(host.GETCWD())
         return path
 
     def abandon(self, fd: int, file: File) -> None:
         """Close the descriptor of an object that is garbage, now or as soon as the lock is not this thread's."""
         kernel = self.kernel
         if kernel.lock._is_owned():  # type: ignore[attr-defined]
-            kernel.abandoned.append(lambda: self._close(fd, file))
+            kernel.abandoned.append(lambda: self.core.descriptors.discard(fd, file))
         else:
-            self.call(self._close, fd, file)
+            self.close(fd, file)
 
-    def _close(self, fd: int, file: File) -> None:
-        descriptors = self.core.descriptors
-        if descriptors.files.get(fd) is file:
-            descriptors.close(fd)
+    def close(self, fd: int, file: File) -> None:
+        """Close a descriptor, if it still refers to this file."""
+        kernel = self.kernel
+        kernel.lock.acquire()
+        try:
+            self.core.descriptors.discard(fd, file)
+        finally:
+            kernel.leave()
+        if kernel.roused:
+            kernel.make_way()

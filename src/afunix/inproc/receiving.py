@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import socket as standard
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
 from afunix.abi.errno import SyscallError
+from afunix.core import ancillary
 from afunix.core.socket import ESTABLISHED
-from afunix.core.stream_quick import take
+from afunix.core.stream_quick import take, take_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import to_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
@@ -18,8 +21,11 @@ from afunix.inproc.waiting import Taker
 
 if TYPE_CHECKING:
     from afunix.core.message import Received
+    from afunix.inproc.kernel import Kernel
 
 __all__ = ["Receiving"]
+
+SOCKLEN_MAX: Final = (1 << 31) - 1
 
 
 class Receiving(Endpoint):
@@ -29,18 +35,25 @@ class Receiving(Endpoint):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
-        if not flags and self._take is not nothing_to_take:
-            with self._lock:
-                data = self._take(self._sock, bufsize)  # type: ignore[arg-type]
+        self._unanswered = 0
+        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
+            lock = self._lock
+            lock.acquire()
+            try:
+                quick = self._take  # another thread may have closed it
+                data = quick(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
                     if self._pending:
                         self._wakeups.apply()
                     return data
                 taker = self._enter(bufsize) if self._waits else None
-            if taker is not None and (data := self._await(taker, bufsize)) is not None:
-                return data
+            finally:
+                lock.release()
+            if taker is not None:
+                return self._await(taker, self._kernel, bufsize)
         if self._sock is None:
-            return super().recv(bufsize, flags)
+            return self._host().recv(bufsize, flags)
+        bufsize = operator.index(bufsize)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
@@ -58,27 +71,35 @@ class Receiving(Endpoint):
         self._taker = taker
         return None
 
-    def _await(self, taker: Taker, size: int) -> bytes | None:
-        """What is received in the end, or None where there is more to do than to wait."""
-        sock = self._sock
-        while True:
-            data = None if sock is None else taker.wait(sock)
-            if data is None and sock is not None:
-                with self._lock:
-                    data = take(sock, size)
-                    if data is None and taker.enter(sock, size):
-                        continue
-                    if self._pending:
-                        self._wakeups.apply()
-            self._taker = taker
-            return data
+    def _await(self, taker: Taker, kernel: Kernel, size: int) -> bytes:
+        """What is received in the end."""
+        sock = taker.sock
+        data = taker.wait(sock)
+        if data is None:
+            try:
+                data = take(sock, size)
+                if data is None:
+                    received = transfer.receive(kernel, sock, size)
+                    received.done()
+                    data = received.data
+            except SyscallError as error:
+                raise os_error(error) from None
+            finally:
+                sock.release()
+                kernel.settle()
+                kernel.lock.release()
+        self._taker = taker
+        return data
 
-    def _receive(self, size: int, flags: int, room: int | None) -> tuple[Received, list[tuple[int, int, bytes]], int]:
+    def _receive(
+        self, size: int, flags: int, room: int | None, control: Callable[..., tuple[list[Any], int]] = passing.control
+    ) -> tuple[Received, list[Any], int]:
         """What came, its control messages in so many bytes of room, and bits for msg_flags; None: without any."""
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags))
+        self._unanswered = 0
+        flags = to_linux_flags(operator.index(flags)) if flags else 0
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:
             try:
@@ -89,14 +110,15 @@ class Receiving(Endpoint):
                         sock,
                         lambda: transfer.receive(kernel, sock, size, plain, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         False,
                     )
                 else:
                     received = transfer.receive(kernel, sock, size, plain, self._timeout is None)
-                items: list[tuple[int, int, bytes]] = []
+                items: list[Any] = []
                 extra = 0
                 if room is not None:
-                    items, extra = passing.control(process, received, sock, room, flags)
+                    items, extra = control(process, received, sock, room, flags)
                 received.done()
                 return received, items, extra
             except SyscallError as error:
@@ -107,7 +129,7 @@ class Receiving(Endpoint):
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """Data, and the sender's address or None."""
         if self._sock is None:
-            return super().recvfrom(bufsize, flags)
+            return self._host().recvfrom(bufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
         received = self._receive(bufsize, flags, None)[0]
@@ -116,7 +138,7 @@ class Receiving(Endpoint):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; the number of bytes."""
         if self._sock is None:
-            return super().recv_into(buffer, nbytes, flags)
+            return self._host().recv_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recv_into")
         data = self.recv(len(view), flags)
         view[: len(data)] = data
@@ -125,7 +147,7 @@ class Receiving(Endpoint):
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recv_into, with the sender's address."""
         if self._sock is None:
-            return super().recvfrom_into(buffer, nbytes, flags)
+            return self._host().recvfrom_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recvfrom_into")
         data, address = self.recvfrom(len(view), flags)
         view[: len(data)] = data
@@ -134,21 +156,39 @@ class Receiving(Endpoint):
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         """Data, control messages (level, type, data), msg_flags, the sender's address or None."""
         if self._sock is None:
-            return super().recvmsg(bufsize, ancbufsize, flags)
+            return self._host().recvmsg(bufsize, ancbufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if ancbufsize < 0:
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received, items, extra = self._receive(bufsize, flags, ancbufsize)
         return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
+
+    def _recv_fds(self, bufsize: int, room: int, flags: int) -> tuple[bytes, list[int], int, Any]:
+        """What recvmsg does, but of control messages only the descriptors are told; of a virtual socket."""
+        if bufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
+            with self._lock:
+                sock = self._sock
+                taken = take_files(sock, bufsize) if sock is not None and ancillary.only_rights(sock) else None
+                if taken is not None:
+                    data, files, address = taken
+                    fds, extra = ancillary.deliver_rights(files, room, flags, partial(passing.install, self._process))
+                    passing.release(files)
+                    if self._pending:
+                        self._wakeups.apply()
+                    return data, fds, to_host_flags(extra), to_python(address) if address else None
+        received, fds, extra = self._receive(bufsize, flags, room, passing.descriptors)
+        return received.data, fds, to_host_flags(received.flags | extra), _sender(received)
 
     def recvmsg_into(
         self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """As recvmsg, into buffers; their number of bytes in place of the data."""
         if self._sock is None:
-            return super().recvmsg_into(buffers, ancbufsize, flags)
-        if ancbufsize < 0:
+            return self._host().recvmsg_into(buffers, ancbufsize, flags)
+        if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         views = [_room(buffer, 0, "recvmsg_into") for buffer in buffers]
         received, items, extra = self._receive(sum(map(len, views)), flags, ancbufsize)

@@ -25,9 +25,9 @@ from afunix.inproc.poller import HostPoll, Interest, number_of, wait
 
 __all__ = ["poll", "select"]
 
-READ_SET: Final = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
-WRITE_SET: Final = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
-EXCEPT_SET: Final = POLLPRI
+READ_SET: Final = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | POLLNVAL
+WRITE_SET: Final = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR | POLLNVAL
+EXCEPT_SET: Final = POLLPRI | POLLNVAL
 """What each set of select(2) stands for (POLLIN_SET, POLLOUT_SET and POLLEX_SET in fs/select.c)."""
 
 

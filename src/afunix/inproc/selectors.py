@@ -8,7 +8,7 @@ import selectors as standard
 from typing import Any
 
 from afunix.abi.constants import EPOLLIN, EPOLLOUT, POLLIN, POLLOUT
-from afunix.inproc.epoll import epoll
+from afunix.inproc.epoll import Events, epoll
 from afunix.inproc.select import poll, select
 
 __all__ = ["DefaultSelector", "EpollSelector", "PollSelector", "SelectSelector"]
@@ -77,13 +77,14 @@ class _PollLike(_Implementation):  # type: ignore[misc]
             self._fd_to_key[key.fd] = key
         return key
 
-    def _found(self, ready: list[tuple[int, int]]) -> Ready:
+    def _found(self, ready: Events) -> Ready:
         keys = self._fd_to_key
+        not_read, not_write = ~self._OUT, ~self._IN
         found: Ready = []
-        for fd, bits in ready:
+        for bits, fd in ready:
             key = keys.get(fd)
             if key is not None:
-                events = (EVENT_WRITE if bits & ~self._IN else 0) | (EVENT_READ if bits & ~self._OUT else 0)
+                events = (EVENT_WRITE if bits & not_write else 0) | (EVENT_READ if bits & not_read else 0)
                 found.append((key, events & key.events))
         return found
 
@@ -94,9 +95,10 @@ class PollSelector(_PollLike):
     def select(self, timeout: float | None = None) -> Ready:
         """Keys that are ready, with their events; timeout in seconds."""
         try:
-            return self._found(self._poller.poll(None if timeout is None else max(math.ceil(timeout * 1000), 0)))
+            ready = self._poller.poll(None if timeout is None else max(math.ceil(timeout * 1000), 0))
         except InterruptedError:
             return []
+        return self._found([(bits, fd) for fd, bits in ready])
 
 
 class EpollSelector(_PollLike):
@@ -116,7 +118,7 @@ class EpollSelector(_PollLike):
             # Rounded up, so that a deadline has passed when it returns.
             timeout = math.ceil(timeout * 1000) / 1000 if timeout > 0 else 0
         try:
-            ready = self._poller.poll(timeout, len(self._fd_to_key) or 1)
+            ready = self._poller.events(timeout, len(self._fd_to_key) or 1)
         except InterruptedError:
             return []
         return self._found(ready) if ready else []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from afunix.abi.constants import SOCK_DGRAM, SOCK_STREAM
+from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core.stream_quick import put_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import from_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_put
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sending"]
 
+MOST_PATIENCE: Final = 256
+"""At most so many sends in a row, without a receive between them, let the thread that they wake run at once. Who goes
+on then may not be waiting for answers: the reader gets the interpreter when it is its turn, and finds more to read."""
+WORTH_A_SWITCH: Final = 32768
+"""Bytes whose copying costs about as much as going to another thread and back."""
+
 
 class Sending(Endpoint):
     """A socket that sends."""
@@ -28,16 +35,23 @@ class Sending(Endpoint):
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, and return how many bytes went."""
         if not flags and type(data) is bytes and self._put is not nothing_to_put:
-            with self._lock:
-                sent = self._put(self._sock, data)  # type: ignore[arg-type]
+            lock = self._lock
+            lock.acquire()
+            try:
+                quick = self._put  # another thread may have closed it
+                sent = quick(self._sock, data)  # type: ignore[arg-type]
                 if sent and self._pending:
                     self._wakeups.apply()
+            finally:
+                lock.release()
             if sent:
                 if self._kernel.roused:
-                    self._kernel.make_way()
+                    self._make_way(sent)
+                elif self._unanswered > self._patience:
+                    self._unanswered = self._patience
                 return sent
         if self._sock is None:
-            return super().send(data, flags)
+            return self._host().send(data, flags)
         return self._send(_whole(data, self._most()), flags)
 
     def _most(self) -> int | None:
@@ -45,17 +59,29 @@ class Sending(Endpoint):
         sock = self._sock
         return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and self._timeout is not None else None
 
-    def _send(self, data: bytes, flags: int, address: bytes | None = None, items: Sequence[ControlMessage] = ()) -> int:
+    def _send(
+        self,
+        data: bytes,
+        flags: int,
+        address: bytes | None = None,
+        items: Sequence[ControlMessage] = (),
+        fds: Sequence[int] = (),
+    ) -> int:
+        """With control messages, or in place of them with these descriptors."""
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(int(flags))
+        flags = to_linux_flags(operator.index(flags)) if flags else 0
         files: Sequence[File] = ()
         creds = None
         with kernel.lock:
             try:
                 sock = self._open(sock)
-                if items:
+                if fds:
+                    files = passing.files_of(fds)
+                    if len(fds) > SCM_MAX_FD:
+                        raise SyscallError(Errno.EINVAL)
+                elif items:
                     files, creds = passing.outgoing(process, sock, items)
                 if not self._timeout:
                     wait = self._timeout is None
@@ -66,6 +92,7 @@ class Sending(Endpoint):
                         sock,
                         lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
                         MONOTONIC() + self._timeout,
+                        lambda: self._open(self._sock),
                         True,
                     )
             except BaseException as error:
@@ -76,23 +103,44 @@ class Sending(Endpoint):
             finally:
                 kernel.settle()
         if kernel.roused:
-            kernel.make_way()
+            self._make_way(sent)
         return sent
+
+    def _make_way(self, sent: int) -> None:
+        """A reader was woken: let it run at once, unless this thread sends on and on, each time not much.
+
+        Whether it does shows when the reader is not let run for once: at the next send it is not back yet. If it is,
+        this thread has waited meanwhile, for an answer that comes another way; that is tried ever more seldom.
+        """
+        kernel = self._kernel
+        if sent < WORTH_A_SWITCH and not kernel.signalled:
+            self._unanswered += 1
+            ahead = self._unanswered - self._patience
+            if ahead == 1:
+                kernel.roused = False
+                return
+            if ahead > 1:
+                self._unanswered = 0
+                self._patience = min(2 * self._patience, MOST_PATIENCE)
+        kernel.make_way()
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of it. After an error nobody knows how much went."""
         sock = self._sock
         if sock is None:
-            super().sendall(data, flags)
+            self._host().sendall(data, flags)
             return
-        if not flags and type(data) is bytes:
+        if not flags and type(data) is bytes and self._put is not nothing_to_put:
             with self._lock:
-                sent = self._put(sock, data)
+                quick = self._put
+                sent = quick(sock, data)
                 if sent and self._pending:
                     self._wakeups.apply()
             if sent:
                 if self._kernel.roused:
-                    self._kernel.make_way()
+                    self._make_way(sent)
+                elif self._unanswered > self._patience:
+                    self._unanswered = self._patience
                 return
         data = _whole(data)
         if self._timeout is None:
@@ -121,14 +169,14 @@ class Sending(Endpoint):
     def sendto(self, data: Any, *arguments: Any) -> int:
         """sendto(data[, flags], address)."""
         if self._sock is None:
-            return super().sendto(data, *arguments)
+            return self._host().sendto(data, *arguments)
         if not 1 <= len(arguments) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         data = _whole(data)
         return self._send(data, arguments[0] if len(arguments) == 2 else 0, address=self._destination(arguments[-1]))
 
     def _destination(self, address: Any) -> bytes:
-        raw = from_python(address)
+        raw = from_python(address, self._process.kernel.path_max)
         if raw is None:
             if self._kind == SOCK_DGRAM:
                 raise os_error(SyscallError(Errno.EINVAL))
@@ -146,8 +194,8 @@ class Sending(Endpoint):
         """Send the buffers as one message, with control messages (level, type, data)."""
         sock = self._sock
         if sock is None:
-            return super().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
-        data = b"".join([_whole(buffer) for buffer in buffers])
+            return self._host().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
+        data = _joined(buffers)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
             try:
@@ -159,6 +207,30 @@ class Sending(Endpoint):
         raw = None if address is None else self._destination(address)
         return self._send(data, flags, raw, items)
 
+    def _send_fds(self, buffers: Iterable[Any], fds: Sequence[int], flags: int, address: Any) -> int:
+        """What sendmsg does with one SCM_RIGHTS message, without making it; of a virtual socket."""
+        data = _joined(buffers)
+        if address is not None:
+            return self._send(data, flags, self._destination(address), (), fds)
+        sent = 0
+        if not flags and fds and self._put is not nothing_to_put:
+            with self._lock:
+                files = passing.files_of(fds)
+                sock = self._sock
+                try:
+                    if sock is not None and len(fds) <= SCM_MAX_FD:
+                        sent = put_files(sock, self._process.core, data, files)
+                except SyscallError as error:
+                    raise os_error(error) from None
+                finally:
+                    if not sent:
+                        passing.release(files)
+                if self._pending:
+                    self._wakeups.apply()
+            if self._kernel.roused:
+                self._make_way(sent)
+        return sent or self._send(data, flags, None, (), fds)
+
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file until its end; the file's position follows."""
         if self._sock is None:
@@ -166,11 +238,18 @@ class Sending(Endpoint):
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return, attr-defined]
 
 
+def _joined(buffers: Iterable[Any]) -> bytes:
+    parts = [_whole(buffer) for buffer in buffers]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def _whole(data: Any, most: int | None = None) -> bytes:
     """A caller's buffer as bytes that nobody changes; not more than `most` of it."""
     if type(data) is bytes:
         return data
     view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
     if most is not None and view.nbytes > most:
         view = view.cast("B")[:most]
     return bytes(view)

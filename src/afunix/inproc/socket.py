@@ -6,9 +6,10 @@ See `endpoint` for what a socket object is, `sending` and `receiving` for the da
 from __future__ import annotations
 
 import array
+import operator
 import socket as standard
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -17,15 +18,16 @@ from afunix.abi.constants import (
     SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_STREAM,
-    SOCK_TYPE_MASK,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.abi.message import cmsg_len
 from afunix.abi.structs import INT
 from afunix.core import connection, datagram, names, options
-from afunix.core.errors import Unmodelled
-from afunix.inproc import host, numbers, transfer
+from afunix.core.socket import Socket
+from afunix.core.wait import WouldBlock
+from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
-from afunix.inproc.endpoint import LEVELS, duplicate, opened
+from afunix.inproc.endpoint import LEVELS, duplicate, without_flags
 from afunix.inproc.host import MONOTONIC, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
@@ -35,6 +37,7 @@ __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
+INT_MAX: Final = (1 << 31) - 1
 
 
 class _SocketType(type):
@@ -62,39 +65,53 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         """Bind to a path, an abstract name (bytes that begin with NUL), or with '' to a name that the kernel picks."""
         sock = self._sock
         if sock is None:
-            super().bind(address)
+            self._host().bind(address)
             return
-        raw = from_python(address)
         process = self._process
+        raw = from_python(address, process.kernel.path_max)
         process.call(names.bind, self._open(sock), process.core, raw if raw is None else process.path(raw))
 
     def listen(self, backlog: int = 128, /) -> None:
         """Accept connections."""
         sock = self._sock
         if sock is None:
-            super().listen(backlog)
-        else:
-            self._process.call(connection.listen, self._open(sock), self._process.core, max(backlog, 0))
+            self._host().listen(backlog)
+            return
+        backlog = operator.index(backlog)
+        if not -INT_MAX <= backlog <= INT_MAX:
+            raise OverflowError("signed integer is greater than maximum")
+        self._process.call(connection.listen, self._open(sock), self._process.core, max(backlog, 0))
 
     def connect(self, address: Any, /) -> None:
         """Connect to an address; for datagrams, set the default peer."""
         sock = self._sock
         if sock is None:
-            super().connect(address)
+            self._host().connect(address)
             return
-        raw = from_python(address)
         process = self._process
+        kernel = self._kernel
+        raw = from_python(address, kernel.path_max)
         if raw is None:
             raise os_error(SyscallError(Errno.EINVAL))
         raw = process.path(raw)
-        if sock.type == SOCK_DGRAM:
-            process.call(datagram.connect, self._open(sock), process.core, raw)
-        else:
-            process.call(transfer.connect, process.kernel, process.core, self._open(sock), raw, self._timeout is None)
+        caller = process.core
+        kernel.lock.acquire()
+        try:
+            self._open(sock)
+            if sock.type == SOCK_DGRAM:
+                datagram.connect(sock, caller, raw)
+            elif type(connection.connect(sock, caller, raw)) is WouldBlock:
+                transfer.connect(kernel, caller, sock, raw, self._timeout is None)
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            kernel.leave()
+        if kernel.roused:
+            kernel.make_way()
 
     def connect_ex(self, address: Any, /) -> int:
         """As connect, but returns the errno."""
-        if self._sock is None:
+        if not self._kind:
             return super().connect_ex(address)
         try:
             self.connect(address)
@@ -108,67 +125,74 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         """A new socket for the first connection that waits, and the address of who connected."""
         sock = self._sock
         if sock is None:
-            return super().accept()  # type: ignore[return-value]
+            return self._host().accept()  # type: ignore[return-value]
         process = self._process
-        kernel = process.kernel
-        with kernel.lock:
+        kernel = self._kernel
+        kernel.lock.acquire()
+        try:
+            embryo = connection.accept(self._open(sock))
+            if isinstance(embryo, WouldBlock):
+                embryo = self._accept_later(sock)
+            peer = embryo.peer
             try:
-                if self._timeout:
-                    embryo = transfer.until_ready(
-                        kernel,
-                        self._open(sock),
-                        lambda: transfer.accept(kernel, sock, False),
-                        MONOTONIC() + self._timeout,
-                        False,
-                    )
-                else:
-                    embryo = transfer.accept(kernel, self._open(sock), self._timeout is None)
-                peer = embryo.peer
-                try:
-                    fd = process.core.descriptors.install(embryo, cloexec=True)
-                except SyscallError:
-                    connection.return_embryo(sock, embryo)
-                    raise
-            except SyscallError as error:
-                raise os_error(error) from None
-            finally:
-                kernel.settle()
+                fd = process.core.descriptors.install(embryo, cloexec=True)
+            except SyscallError:
+                connection.return_embryo(sock, embryo)
+                raise
+        except SyscallError as error:
+            raise os_error(error) from None
+        finally:
+            kernel.leave()
         accepted = socket.__new__(socket)
-        opened(accepted)
         accepted._begin(process, fd, embryo)
         return accepted, to_python((peer.address if peer is not None else None) or b"")
+
+    def _accept_later(self, sock: Socket) -> Socket:
+        """Wait for a connection, if calls wait. The lock is held."""
+        kernel = self._kernel
+        if not self._timeout:
+            return transfer.accept(kernel, sock, self._timeout is None)
+        return transfer.until_ready(
+            kernel,
+            sock,
+            lambda: transfer.accept(kernel, sock, False),
+            MONOTONIC() + self._timeout,
+            lambda: self._open(self._sock),
+            False,
+        )
 
     def getsockname(self) -> Any:
         """The address it is bound to."""
         if self._sock is None:
-            return super().getsockname()
+            return self._host().getsockname()
         return to_python(self._process.call(self._open(self._sock).name))
 
     def getpeername(self) -> Any:
         """The address that its peer is bound to."""
         if self._sock is None:
-            return super().getpeername()
+            return self._host().getpeername()
         return to_python(self._process.call(self._open(self._sock).name, True))
 
     def shutdown(self, how: int, /) -> None:
         """Shut one or both directions."""
         if self._sock is None:
-            super().shutdown(how)
+            self._host().shutdown(how)
         else:
-            self._process.call(self._open(self._sock).shutdown, int(how))
+            self._process.call(self._open(self._sock).shutdown, operator.index(how))
 
     def getsockopt(self, level: int, option: int, buflen: int = 0, /) -> Any:
         """An option as an int, or with buflen as bytes."""
         sock = self._sock
         if sock is None:
-            return super().getsockopt(level, option, buflen) if buflen else super().getsockopt(level, option)
+            return self._host().getsockopt(level, option, buflen) if buflen else self._host().getsockopt(level, option)
         if not 0 <= buflen <= 1024:
             raise OSError("getsockopt buflen out of range")
-        level, option = LEVELS.get(int(level), int(level)), _OPTIONS.get(int(option), int(option))
+        level, option = _numbers(level, option)
         process = self._process
         value = process.call(options.get, self._open(sock), process.core, level, option, buflen or INT.size)
         if isinstance(value, options.PidfdOf):
-            raise Unmodelled("a pidfd of a simulated process")
+            pidfd = process.call(passing.install, process, passing.pidfd_of(process, value.pid), True)
+            value = INT.pack(pidfd)[: buflen or INT.size]
         if buflen:
             return value
         number = INT.unpack(value[: INT.size].ljust(INT.size, b"\0"))[0]
@@ -177,21 +201,31 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         return number
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None, /) -> None:
-        """Set an option to an int or a buffer; None with a length stands for that many NULs."""
+        """Set an option to an int or a buffer; None with a length stands for a null pointer."""
         sock = self._sock
         if sock is None:
-            super().setsockopt(level, option, value, *(() if optlen is None else (optlen,)))
+            self._host().setsockopt(level, option, value, *(() if optlen is None else (optlen,)))
             return
+        if (value is None) == (optlen is None):
+            raise TypeError("setsockopt() takes a length with None, and only with it")
+        level, option = _numbers(level, option)
         if value is None:
-            if optlen is None:
-                raise TypeError("setsockopt() with None needs a length")
-            raw = bytes(optlen)
-        elif isinstance(value, int):
-            raw = INT.pack(value)
-        else:
-            raw = bytes(memoryview(value))
-        level, option = LEVELS.get(int(level), int(level)), _OPTIONS.get(int(option), int(option))
+            self._process.call(_set_from_nothing, self._open(sock), level, option, operator.index(optlen or 0))
+            return
+        raw = INT.pack(value) if isinstance(value, int) and abs(value) <= INT_MAX else bytes(memoryview(value))
         self._process.call(options.set, self._open(sock), self._process.core, level, option, raw)
+
+
+def _numbers(level: Any, option: Any) -> tuple[int, int]:
+    """Linux's numbers for the host's."""
+    level, option = operator.index(level), operator.index(option)
+    return LEVELS.get(level, level), _OPTIONS.get(option, option)
+
+
+def _set_from_nothing(sock: Socket, level: int, option: int, length: int) -> None:
+    """What setsockopt says to a null pointer: EFAULT, if nothing else is wrong."""
+    if options.value_length(sock, level, option, length):
+        raise SyscallError(Errno.EFAULT)
 
 
 def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 0) -> tuple[socket, socket]:
@@ -201,11 +235,11 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
         return socket(fileno=one.detach()), socket(fileno=two.detach())
     process = current()
     kernel = process.kernel
-    kind = int(type)
+    kind = operator.index(type)
     descriptors = process.core.descriptors
     with kernel.lock:
         try:
-            cores = connection.pair(kernel.core, process.core, kind & SOCK_TYPE_MASK, proto)
+            cores = connection.pair(kernel.core, process.core, without_flags(kind), proto)
             fds = [descriptors.install(core, cloexec=True) for core in cores]
         except SyscallError as error:
             raise os_error(error) from None
@@ -215,7 +249,6 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
     for fd, core in zip(fds, cores, strict=True):
         core.nonblock = bool(kind & SOCK_NONBLOCK)
         end = socket.__new__(socket)
-        opened(end)
         end._begin(process, fd, core)
         pair.append(end)
     return pair[0], pair[1]
@@ -231,19 +264,22 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
 
 def send_fds(sock: Any, buffers: Iterable[Any], fds: Iterable[int], flags: int = 0, address: Any = None) -> int:
     """Send descriptors, of virtual sockets and of the host, over an AF_UNIX socket."""
-    sent: int = sock.sendmsg(
-        buffers,
-        [(standard.SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))],
-        flags,
-        *(() if address is None else (address,)),
-    )
+    numbers_ = array.array("i", fds)
+    if type(sock) is socket and sock._sock is not None:  # others may have a sendmsg of their own
+        return sock._send_fds(buffers, numbers_, flags, address)
+    items = [(standard.SOL_SOCKET, SCM_RIGHTS, numbers_)]
+    sent: int = sock.sendmsg(buffers, items, flags, *(() if address is None else (address,)))
     return sent
 
 
 def recv_fds(sock: Any, bufsize: int, maxfds: int, flags: int = 0) -> tuple[bytes, list[int], int, Any]:
     """Data, at most maxfds descriptors, msg_flags, the sender's address."""
+    if maxfds < 0:
+        raise OverflowError("CMSG_LEN() argument out of range")
+    room = cmsg_len(maxfds * INT.size)
+    if type(sock) is socket and sock._sock is not None:
+        return sock._recv_fds(bufsize, room, flags)
     fds = array.array("i")
-    room = (16 + maxfds * fds.itemsize + 7) & ~7
     data, ancdata, flags, address = sock.recvmsg(bufsize, room, flags)
     for level, kind, item in ancdata:
         if level == standard.SOL_SOCKET and kind == SCM_RIGHTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, POLLOUT
+from afunix.abi.constants import MSG_DONTWAIT, MSG_WAITALL, POLLERR, POLLHUP, POLLIN, POLLOUT
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import blocking, connection, readiness
 from afunix.core.operations import OPERATIONS
@@ -26,6 +26,7 @@ __all__ = ["accept", "connect", "receive", "send", "until_ready"]
 T = TypeVar("T")
 
 SENDABLE = POLLOUT | POLLERR | POLLHUP
+RECEIVABLE = POLLIN | POLLERR | POLLHUP
 
 
 def send(
@@ -52,7 +53,7 @@ def send(
         return sent.length
     else:
         files = ()
-    return run(kernel, blocking.send(sock, caller, data, MONOTONIC(), flags, files, creds, address, sent)).length
+    return run(kernel, sock, blocking.send(sock, caller, data, MONOTONIC(), flags, files, creds, address, sent)).length
 
 
 def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool = True) -> Received:
@@ -68,7 +69,7 @@ def receive(kernel: Kernel, sock: Socket, size: int, flags: int = 0, wait: bool 
         received, block = None, received
     elif not (sock.rcvlowat > 1 or flags & MSG_WAITALL) or not blocking.unfinished(sock, received, size, flags):
         return received
-    return run(kernel, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
+    return run(kernel, sock, blocking.receive(sock, size, flags, MONOTONIC(), received, block))
 
 
 def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: bool = True) -> None:
@@ -77,7 +78,7 @@ def connect(kernel: Kernel, caller: Caller, sock: Socket, address: bytes, wait: 
     if isinstance(block, WouldBlock):
         if not wait or sock.nonblock:
             raise SyscallError(Errno.EAGAIN)
-        run(kernel, blocking.connect(sock, caller, address, MONOTONIC(), block))
+        run(kernel, sock, blocking.connect(sock, caller, address, MONOTONIC(), block))
 
 
 def accept(kernel: Kernel, sock: Socket, wait: bool = True) -> Socket:
@@ -88,14 +89,22 @@ def accept(kernel: Kernel, sock: Socket, wait: bool = True) -> Socket:
             raise SyscallError(Errno.EAGAIN)
         if sock.shut & RCV_SHUTDOWN:
             raise SyscallError(Errno.EINVAL)
-        return run(kernel, blocking.accept(sock, MONOTONIC()))
+        return run(kernel, sock, blocking.accept(sock, MONOTONIC()))
     return embryo
 
 
-def until_ready(kernel: Kernel, sock: Socket, attempt: Callable[[], T], until: float, writing: bool) -> T:
+def until_ready(
+    kernel: Kernel,
+    sock: Socket,
+    attempt: Callable[[], T],
+    until: float,
+    still_open: Callable[[], object],
+    writing: bool,
+) -> T:
     """Try again whenever the socket becomes ready, as Python does it with a time-out: TimeoutError at the deadline.
 
-    Writing begins by polling, and so waits for more space than it needs (DATA-9).
+    Writing begins by polling, and so waits for more space than it needs (DATA-9). Each sleep is a poll, which holds
+    the file; after it still_open raises EBADF where the descriptor is gone.
     """
     queues = (sock.writable,) if writing else (sock.readable,)
     while True:
@@ -103,8 +112,14 @@ def until_ready(kernel: Kernel, sock: Socket, attempt: Callable[[], T], until: f
             try:
                 return attempt()
             except SyscallError as error:
-                if error.errno is not Errno.EAGAIN:
+                if error.errno is not Errno.EAGAIN and (writing or readiness.mask(sock) & RECEIVABLE):
                     raise
         peer = sock.peer
-        if not park(kernel, queues if not writing or peer is None else (*queues, peer.peer_space), until):
+        sock.acquire()
+        try:
+            woken = park(kernel, queues if not writing or peer is None else (*queues, peer.peer_space), until)
+        finally:
+            sock.release()
+        still_open()
+        if not woken:
             raise TimeoutError("timed out")

@@ -1,4 +1,8 @@
-"""Threads that wait: the driver of the bodies of core.blocking, and what puts one thread to sleep."""
+"""Threads that wait: the driver of the bodies of core.blocking, and what puts one thread to sleep.
+
+A call that sleeps holds a reference to its open file, as fdget does: whoever closes the descriptor meanwhile does not
+end it, and the file is closed when the call is over. While it has the lock nobody else can close anything.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from afunix.inproc.host import MONOTONIC, YIELD
 
 if TYPE_CHECKING:
     from afunix.core.blocking import Body
+    from afunix.core.file import File
     from afunix.core.socket import Socket
     from afunix.core.wait import WaitQueue
     from afunix.inproc.kernel import Kernel
@@ -72,29 +77,42 @@ def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bo
 class Taker(Sleeper):
     """A thread that sleeps in a plain read of a stream socket: a core `Taker`. It may be used again after `wait`."""
 
-    __slots__ = ("data", "size")
+    __slots__ = ("data", "size", "sock")
 
     _kernel: Kernel
+    sock: Socket
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.size = 0
         self.data: bytes | None = None
 
+    def __call__(self) -> None:
+        """Wake it. With the data the read is over, and the reference dropped, as the reader will not take the lock."""
+        if self.data is not None:
+            self.sock.release()
+        if self._lock.locked():
+            self._lock.release()
+            self._kernel.roused = True
+
     def enter(self, sock: Socket, size: int) -> bool:
         """Begin to wait, under the kernel's lock; False where there is something to read or to tell already."""
         if sock.queue or sock.shut or sock.error is not None or not sock.references:
             return False
+        sock.references += 1
+        self.sock = sock
         self.size = size
-        sock.readable.waiters[self] = False
+        sock.readable[self] = False
         if sock.taker is None:
             sock.taker = self
         return True
 
     def wait(self, sock: Socket) -> bytes | None:
-        """Sleep, without the lock: the data that were handed over, or None where something else has happened.
+        """Sleep, without the lock: the data that were handed over.
 
-        After an exception of a signal handler nothing is left of it, and data that came too late are back in the queue.
+        None where something else has happened: the lock is held then, and still the reference, and whoever gets it
+        releases both. After an exception of a signal handler nothing is left of it, and data that came too late are
+        back in the queue.
         """
         try:
             # Whoever is about to send does it meanwhile: letting it run is cheaper than to sleep and be woken.
@@ -118,10 +136,15 @@ class Taker(Sleeper):
             sock.taker = None
         self._lock.acquire(False)
         data, self.data = self.data, None
-        if data is not None and (ended or raised is not None):
-            hand_back(sock, data)
+        ended = ended or raised is not None
+        if ended:
+            if data is not None:
+                hand_back(sock, data)
+            else:
+                sock.release()
             kernel.settle()
-        kernel.lock.release()
+        if ended or data is not None:
+            kernel.lock.release()
         if raised is not None:
             raise raised
         return data
@@ -140,8 +163,9 @@ def retake(lock: Any) -> BaseException | None:
                 return raised
 
 
-def run(kernel: Kernel, body: Body[T]) -> T:
-    """Drive a body to its end in this thread. The kernel's lock is held."""
+def run(kernel: Kernel, file: File, body: Body[T]) -> T:
+    """Drive a body to its end in this thread, holding the file it is about. The kernel's lock is held."""
+    file.acquire()
     try:
         block = next(body)
         while True:
@@ -152,3 +176,4 @@ def run(kernel: Kernel, body: Body[T]) -> T:
         return value
     finally:
         body.close()
+        file.release()

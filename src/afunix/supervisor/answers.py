@@ -53,7 +53,7 @@ class Answers:
         later = None
         while changed:
             sock, _ = changed.popitem()
-            if sock.readable.waiters:
+            if sock.readers:
                 if later is None:
                     later = []
                 later.append(sock)

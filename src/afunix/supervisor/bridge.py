@@ -131,7 +131,7 @@ class Bridge:
 
     def _knock(self) -> None:
         """Those who wait for a listener outside to have room try again."""
-        self.kernel.wakeups.wake(self._full.peer_space)
+        self.kernel.wakeups.wake(self._full.waiting_peers)
 
     # -- programs outside to sockets inside
 

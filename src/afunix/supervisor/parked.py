@@ -53,7 +53,7 @@ class Parked:
         """Enter the queues of a new wait."""
         self.queues = wait
         for queue in wait.queues:
-            queue.waiters[self] = None
+            queue[self] = None
         if wait.size and self.sock is not None:
             self.size = wait.size
             self.sock.taker = self
@@ -62,7 +62,7 @@ class Parked:
         """Leave the queues."""
         if self.queues is not None:
             for queue in self.queues.queues:
-                queue.waiters.pop(self, None)
+                queue.discard(self)
             self.queues = None
             if self.size:
                 self.size = 0

@@ -58,7 +58,7 @@ class WaitingRead(Parked):
         self.done = False
         self.since = self.due = 0.0
         self.size = args[2]
-        sock.readable.waiters[self] = None
+        sock.readable[self] = None
         sock.taker = self
 
     @property
@@ -79,7 +79,7 @@ class WaitingRead(Parked):
     def leave(self) -> None:
         """Leave the queue."""
         sock = self.sock
-        sock.readable.waiters.pop(self, None)
+        sock.readable.pop(self, None)
         if sock.taker is self:
             sock.taker = None
 

@@ -7,18 +7,14 @@ from afunix.abi.constants import (
     FIOASYNC,
     FIONBIO,
     O_NONBLOCK,
-    SIOCATMARK,
-    SIOCINQ,
-    SIOCOUTQ,
     SIOCUNIXFILE,
-    SOCK_STREAM,
     SOL_SOCKET,
 )
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import INT
 from afunix.core import options
 from afunix.core.credentials import CAP_NET_ADMIN
-from afunix.core.socket import LISTEN, Socket
+from afunix.core.ioctl import query
 from afunix.syscalls.call import NATIVE, Call, Outcome, signed
 
 __all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
@@ -58,7 +54,7 @@ def setsockopt(call: Call) -> Outcome:
 
 
 def ioctl(call: Call) -> Outcome:
-    """ioctl(2): SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE (unix_ioctl, DATA-15, OPT-4), and FIONBIO."""
+    """ioctl(2): SIOCUNIXFILE, FIONBIO, and those of `core.ioctl`."""
     sock = call.sock
     command = call.args[1] & 0xFFFFFFFF
     if command == SIOCUNIXFILE:
@@ -72,29 +68,8 @@ def ioctl(call: Call) -> Outcome:
         return NATIVE
     if command == FIOASYNC:
         return NATIVE
-    if command == SIOCINQ:
-        if sock.state == LISTEN:
-            raise SyscallError(Errno.EINVAL)
-        value = sock.unread
-    elif command == SIOCOUTQ:
-        value = sock.wmem
-    elif command == SIOCATMARK:
-        value = _at_mark(sock)
-    else:
-        raise SyscallError(Errno.ENOTTY)
-    call.memory.write(call.args[2], INT.pack(value))
+    call.memory.write(call.args[2], INT.pack(query(sock, command)))
     return 0
-
-
-def _at_mark(sock: Socket) -> int:
-    """Whether the urgent mark is what a read would meet next (OOB-1). EOPNOTSUPP: no stream socket."""
-    if sock.type != SOCK_STREAM:
-        raise SyscallError(Errno.EOPNOTSUPP)
-    if not sock.queue:
-        return 0
-    first = sock.queue[0]
-    following = sock.queue[1] if len(sock.queue) > 1 else None
-    return int(first is sock.oob or (not len(first) and (sock.oob is None or following is sock.oob)))
 
 
 def fcntl(call: Call) -> Outcome:

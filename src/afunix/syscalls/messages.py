@@ -29,7 +29,7 @@ from afunix.abi.message import (
 )
 from afunix.abi.sockaddr import encode
 from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
-from afunix.core.ancillary import BadControl, Control, deliver, parse
+from afunix.core.ancillary import OPTMEM_MAX, BadControl, Control, deliver, parse
 from afunix.core.message import Received
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import ESTABLISHED
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
-OPTMEM_MAX = 131072
-"""net.core.optmem_max: a msg_control as long as this is ENOBUFS (sock_kmalloc)."""
 
 NO_CONTROL = Control([], None)
 

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from afunix.core.credentials import Ucred
     from afunix.core.file import File
 
-__all__ = ["check_offset", "preadv2", "pwritev2", "read", "read_later", "readv", "recvfrom", "send_data", "sendto", "write", "writev"]
+__all__ = [
+    "check_offset",
+    "preadv2",
+    "pwritev2",
+    "read",
+    "read_later",
+    "readv",
+    "recvfrom",
+    "send_data",
+    "sendto",
+    "write",
+    "writev",
+]
 
 SEND = {kind: row.send for kind, row in OPERATIONS.items()}
 RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}

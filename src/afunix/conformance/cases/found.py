@@ -218,7 +218,7 @@ def a_peek_of_no_bytes(p: Process, then: Error | bytes) -> None:
     assert p.cloexec(lowest) == FD_CLOEXEC
 
 
-@case("DATA-12e", types=RECORDS)
+@case("DATA-12f", types=RECORDS)
 def the_offset_after_a_bad_buffer(p: Process, kind: int) -> None:
     """It counts bytes that are gone."""
     one, two = p.socketpair(kind)
