@@ -191,7 +191,7 @@ def not_to_wait_is_the_descriptions(p: Process, kind: int) -> None:
     assert p.recv(copy) == EAGAIN
     assert p.status_flags(copy) == O_RDWR | O_NONBLOCK
     p.set_status_flags(copy, 0)
-    p.set_timeout(two, SO_RCVTIMEO, 0.02)
+    p.set_timeout(two, SO_RCVTIMEO, 0.5)
     assert p.begin(p.recv, two).blocks
     p.set_status_flags(two, O_NONBLOCK)
     assert p.recv(copy) == EAGAIN
