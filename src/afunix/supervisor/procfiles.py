@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from afunix.abi.constants import MAX_RW_COUNT, O_ACCMODE, O_PATH, O_WRONLY
-from afunix.abi.errno import SyscallError
+from afunix.abi.errno import Errno, SyscallError
 from afunix.core import listing
 from afunix.core.socket import Socket
 from afunix.supervisor import hostcalls
@@ -68,7 +68,11 @@ class ProcFiles:
         def trap(ident: int, tid: int, args: tuple[int, ...], _: object) -> None:
             listener = self._supervisor.listener
             task = self._supervisor.tasks.get(tid)
-            file = task.take(args[0] & 0xFFFFFFFF)
+            try:
+                file = task.take(args[0] & 0xFFFFFFFF)
+            except SyscallError:
+                listener.proceed(ident)  # another thread closes it
+                return
             try:
                 make = self._maker(task, file, args[0] & 0xFFFFFFFF)
                 if make is None:
@@ -123,6 +127,8 @@ class ProcFiles:
             iovecs, size = iovecs_at(call, args[1], args[2] & 0xFFFFFFFF)
         moves = call.name != "preadv2" or args[3] == NOWHERE
         offset = os.lseek(file, 0, os.SEEK_CUR) if moves else args[3]
+        if offset >> 63:
+            raise SyscallError(Errno.EINVAL)
         if not size:
             return 0
         status = os.fstat(file)

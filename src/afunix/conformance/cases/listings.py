@@ -3,12 +3,18 @@
 # ruff: noqa: F403, F405
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from afunix.conformance.kit import *
 
 HEADER = b"Num       RefCount Protocol Flags    Type St Inode Path\n"
 CLONE_NEWNET = 0x40000000
+LINE = re.compile(
+    rb"^[0-9a-f]+: ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2}) +([0-9]+)(?: (.*))?$",
+    re.MULTILINE,
+)
+"""Names of others may hold line breaks: what comes behind these is no line."""
 LISTENS = b"00010000"
 UNCONNECTED, CONNECTING, CONNECTED_ALREADY = b"01", b"02", b"03"
 
@@ -47,12 +53,10 @@ def rows(p: Process, path: bytes = b"/proc/net/unix") -> list[Row]:
     text = text_of(p, path)
     assert text.startswith(HEADER)
     assert text.endswith(b"\n")
-    found = []
-    for line in text.splitlines()[1:]:
-        _, references, protocol, flags, kind, state, *rest = line.split(None, 7)
-        name = rest[1] if len(rest) > 1 else None
-        found.append(Row(int(references, 16), protocol, flags, int(kind, 16), state, int(rest[0]), name))
-    return found
+    return [
+        Row(int(references, 16), protocol, flags, int(kind, 16), state, int(number), name)
+        for references, protocol, flags, kind, state, number, name in (row.groups() for row in LINE.finditer(text))
+    ]
 
 
 def row_of(p: Process, fd: int) -> Row:
