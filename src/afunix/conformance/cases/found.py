@@ -361,3 +361,19 @@ def a_message_sent_in_part(p: Process) -> None:
     entries = p.put(headers)
     assert p.call("sendmmsg", one, entries, 2, 0) == 1
     assert number_at(p, entries + 56) == p.ioctl(two, SIOCINQ) == 4480
+
+
+@case("DATA-17d")
+def an_urgent_byte_behind_the_first_buffer(p: Process) -> None:
+    """It was read and leaves the queue, though the data behind it stay there."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"a")
+    p.send(one, b"!", MSG_OOB)
+    assert p.recv(two, 1, MSG_OOB) == b"!"
+    p.send(one, b"bcd")
+    p.send(one, b"?", MSG_OOB)
+    before = p.ioctl(one, SIOCOUTQ)
+    last = p.task.base + (1 << 22) - 2
+    assert p.call("read", two, last, 10) == 1
+    assert p.ioctl(one, SIOCOUTQ) == before - 2 * 768
+    assert p.recv(two, 10) == b"bcd"
