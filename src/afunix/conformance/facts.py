@@ -318,6 +318,8 @@ _TABLE: Final = (
     Fact("POLL-3b", "EPOLLET: each message is one more edge, and nothing without one.", "ep_poll_callback"),
     Fact("POLL-3c", "EPOLLONESHOT: one report until EPOLL_CTL_MOD.", "ep_send_events"),
     Fact("POLL-3d", "EPOLLEXCLUSIVE: one of several waiters is woken.", "ep_poll_callback"),
+    Fact("POLL-3g", "EPOLLEXCLUSIVE goes with IN, OUT and few others, not with RDNORM, PRI or ONESHOT: EINVAL.",
+         "do_epoll_ctl"),
     Fact("POLL-3e", "A waiting epoll_wait wakes when data come.", "ep_poll_callback"),
     Fact("POLL-3f", "A closed socket leaves its epoll.", "eventpoll_release_file"),
     # Options

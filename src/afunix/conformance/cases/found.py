@@ -377,3 +377,13 @@ def an_urgent_byte_behind_the_first_buffer(p: Process) -> None:
     assert p.call("read", two, last, 10) == 1
     assert p.ioctl(one, SIOCOUTQ) == before - 2 * 768
     assert p.recv(two, 10) == b"bcd"
+
+
+@case("POLL-3g", each=[0x2, 0x40, 0x80, 0x100, 0x200, 0x2000, 1 << 30])
+def what_exclusive_does_not_go_with(p: Process, event: int) -> None:
+    """Also where the file is watched already."""
+    epoll, s = p.epoll(), p.socket(STREAM)
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLEXCLUSIVE | event) == EINVAL
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLOUT | EPOLLEXCLUSIVE) == 0
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLEXCLUSIVE | event) == EINVAL
+    assert p.epoll_ctl(epoll, EPOLL_CTL_MOD, s, EPOLLIN) == EINVAL
