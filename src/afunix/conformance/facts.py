@@ -314,6 +314,8 @@ _TABLE: Final = (
     Fact("POLL-2a", "A DGRAM connected to a full socket that is not connected back is not OUT until that one reads.",
          "unix_dgram_poll"),
     Fact("POLL-2b", "A waiting poll wakes when data come.", "sock_def_readable"),
+    Fact("POLL-2c", "A DGRAM is OUT again, though nobody is woken, when the full socket connects back.",
+         "unix_dgram_poll"),
     Fact("POLL-3a", "epoll, level-triggered: reported as long as it holds.", "ep_send_events"),
     Fact("POLL-3b", "EPOLLET: each message is one more edge, and nothing without one.", "ep_poll_callback"),
     Fact("POLL-3c", "EPOLLONESHOT: one report until EPOLL_CTL_MOD.", "ep_send_events"),

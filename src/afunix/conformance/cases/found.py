@@ -387,3 +387,15 @@ def what_exclusive_does_not_go_with(p: Process, event: int) -> None:
     assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLOUT | EPOLLEXCLUSIVE) == 0
     assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLEXCLUSIVE | event) == EINVAL
     assert p.epoll_ctl(epoll, EPOLL_CTL_MOD, s, EPOLLIN) == EINVAL
+
+
+@case("POLL-2c")
+def a_full_receiver_that_connects_back(p: Process) -> None:
+    """There is always room for a sender that it is connected to."""
+    one, two = (p.bound(DGRAM, p.abstract(name)) for name in (b"1", b"2"))
+    p.connect(one, p.abstract(b"2"))
+    p.fill(one)
+    assert not p.poll(one) & POLLOUT
+    p.connect(two, p.abstract(b"1"))
+    assert p.poll(one) & POLLOUT
+    assert p.send(one, b"x", MSG_DONTWAIT) == 1
