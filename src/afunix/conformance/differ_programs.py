@@ -57,7 +57,7 @@ THEMES: Final = {
     "stream": Theme(STREAMS, ("socketpair",), **TRAFFIC, **EVERYWHERE, urgent=9),
     "datagrams": Theme(
         (SOCK_DGRAM,), ("socket", "socket", "socket", "bind", "bind"),
-        **TRAFFIC, **EVERYWHERE, bind=8, connect=9, socket=3, socketpair=1, unlink=1,
+        **TRAFFIC, **EVERYWHERE, bind=8, connect=9, socket=3, socketpair=1, unlink=1, burst=2,
     ),
     "connections": Theme(
         CONNECTED, ("service",),
@@ -85,7 +85,7 @@ THEMES: Final = {
     "readiness": Theme(
         KINDS, ("socketpair", "epoll"),
         **{**TRAFFIC, **EVERYWHERE, "epoll": 60, "close": 5}, socketpair=3, service=2, connect=4, accept=4,
-        fork=1, exit=1,
+        fork=1, exit=1, burst=1,
     ),
     "limits": Theme(
         KINDS, ("socketpair", "limit"),

@@ -269,7 +269,8 @@ def _epoll(author: Author) -> None:
         author.add("epoll_close", epoll)
     elif rare < 16:
         operation = author.chance.choice((c.EPOLL_CTL_ADD, c.EPOLL_CTL_ADD, c.EPOLL_CTL_MOD, c.EPOLL_CTL_DEL))
-        events = author.chance.choice(WATCHED) | (c.EPOLLONESHOT if author.one_in(3) else 0)
+        mode = author.chance.choice((0, 0, 0, 0, c.EPOLLONESHOT, c.EPOLLONESHOT, c.EPOLLEXCLUSIVE))
+        events = author.chance.choice(WATCHED) | mode
         author.add("epoll_ctl", epoll, operation, author.handle(), events)
     else:
         author.add("epoll_wait", epoll, 16 if author.chance.randrange(20) else author.chance.choice((0, -1)))
@@ -282,6 +283,13 @@ def _urgent(author: Author) -> None:
     else:
         flags = author.chance.choice((c.MSG_OOB, c.MSG_OOB, c.MSG_OOB | c.MSG_PEEK, 0, c.MSG_PEEK))
         author.add("recv", author.handle(), author.chance.choice((1, 1, 0, 2, 100)), flags, -1)
+
+
+def _burst(author: Author) -> None:
+    """As many messages as a queue takes, and more."""
+    handle, name = author.handle(), author.destination()
+    for _ in range(12):
+        author.add("send", handle, author.start(1), 1, 0, name)
 
 
 def _flood(author: Author) -> None:
@@ -338,6 +346,6 @@ WRITERS: Final[dict[str, Callable[[Author], None]]] = {
     "sendmmsg": _sendmmsg, "recv": _recv, "read": _read, "readv": _readv, "recvmsg": _recvmsg, "recvmmsg": _recvmmsg,
     "shutdown": _shutdown, "close": _close, "dup": _dup, "setsockopt": _setsockopt, "getsockopt": _getsockopt,
     "names": _names, "ioctl": _ioctl, "poll": _poll, "unlink": _unlink, "fork": _fork, "exit": _exit,
-    "identity": _identity, "file": _file, "epoll": _epoll, "urgent": _urgent, "flood": _flood, "limit": _limit,
-    "close_range": _close_range,
+    "identity": _identity, "file": _file, "epoll": _epoll, "urgent": _urgent, "flood": _flood, "burst": _burst,
+    "limit": _limit, "close_range": _close_range,
 }  # fmt: skip

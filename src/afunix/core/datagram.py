@@ -55,6 +55,9 @@ def _set_peer(sock: Socket, other: Socket | None) -> None:
     sock.peer = other
     kernel = sock.kernel
     kernel.changed[sock] = None
+    if other is not None and other.peer is sock:
+        # It has room now however full this queue is, and Linux wakes nobody for that (unix_dgram_poll).
+        kernel.changed[other] = None
     if old is None:
         return
     if other is None:

@@ -23,7 +23,6 @@ from afunix.abi.constants import (
     EPOLLOUT,
     EPOLLRDNORM,
     EPOLLWAKEUP,
-    EPOLLWRNORM,
 )
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import polling
@@ -38,9 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["EP_MAX_NESTS", "Epoll", "wait"]
 
 PRIVATE_BITS: Final = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
-EXCLUSIVE_OK_BITS: Final = (
-    EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
-)
+EXCLUSIVE_OK_BITS: Final = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
 ONE_REPORT: Final = EPOLLONESHOT | EPOLLET
 """Modes in which an event is not reported again by itself."""
 EP_MAX_NESTS: Final = 4

@@ -315,10 +315,10 @@ def _manage_oob(
         received.drop(message)
 
 
-def pass_over(sock: Socket) -> None:
-    """Throw away what a read passes over in front of its first message: so does one that fails there (EFAULT)."""
+def pass_over(sock: Socket, copied: int) -> None:
+    """Throw away what a read that has so many bytes passes over: so does one that goes no further then (EFAULT)."""
     received = Received(sock, b"", 0)
-    _manage_oob(sock, 0, False, 0, received, [])
+    _manage_oob(sock, 0, False, copied, received, [])
     received.done()
 
 

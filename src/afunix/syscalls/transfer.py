@@ -174,19 +174,25 @@ def _ahead(sock: Socket) -> Iterator[Message]:
     return (message for message in sock.queue if len(message) and (sock.oobinline or message is not sock.oob))
 
 
+def _fits(put: Callable[[int, bytes], None], at: int, data: bytes) -> bool:
+    try:
+        put(at, data)
+    except SyscallError:
+        return False
+    return True
+
+
 def _take_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) -> Received | None:
     whole: Received | None = None
     while size and (message := next(_ahead(sock), None)) is not None:
         part = RECEIVE[sock.type](sock, min(size, len(message)))
         if isinstance(part, WouldBlock):
             break
-        try:
-            if whole is not None and sock.wants_credentials and part.creds != whole.creds:
-                part.undo()
-                break
-            put(0 if whole is None else whole.length, part.data)
-        except SyscallError:
+        copied = 0 if whole is None else whole.length
+        other_sender = whole is not None and sock.wants_credentials and part.creds != whole.creds
+        if other_sender or not _fits(put, copied, part.data):
             part.undo()
+            stream.pass_over(sock, copied)
             break
         if whole is None:
             whole = part
@@ -195,8 +201,6 @@ def _take_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) ->
         size -= part.length
         if part.files:
             break
-    if whole is None:
-        stream.pass_over(sock)
     return whole
 
 

@@ -361,3 +361,41 @@ def a_message_sent_in_part(p: Process) -> None:
     entries = p.put(headers)
     assert p.call("sendmmsg", one, entries, 2, 0) == 1
     assert number_at(p, entries + 56) == p.ioctl(two, SIOCINQ) == 4480
+
+
+@case("DATA-17d")
+def an_urgent_byte_behind_the_first_buffer(p: Process) -> None:
+    """It was read and leaves the queue, though the data behind it stay there."""
+    one, two = p.socketpair(STREAM)
+    p.send(one, b"a")
+    p.send(one, b"!", MSG_OOB)
+    assert p.recv(two, 1, MSG_OOB) == b"!"
+    p.send(one, b"bcd")
+    p.send(one, b"?", MSG_OOB)
+    before = p.ioctl(one, SIOCOUTQ)
+    last = p.task.base + (1 << 22) - 2
+    assert p.call("read", two, last, 10) == 1
+    assert p.ioctl(one, SIOCOUTQ) == before - 2 * 768
+    assert p.recv(two, 10) == b"bcd"
+
+
+@case("POLL-3g", each=[0x2, 0x40, 0x80, 0x100, 0x200, 0x2000, 1 << 30])
+def what_exclusive_does_not_go_with(p: Process, event: int) -> None:
+    """Also where the file is watched already."""
+    epoll, s = p.epoll(), p.socket(STREAM)
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLEXCLUSIVE | event) == EINVAL
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLOUT | EPOLLEXCLUSIVE) == 0
+    assert p.epoll_ctl(epoll, EPOLL_CTL_ADD, s, EPOLLIN | EPOLLEXCLUSIVE | event) == EINVAL
+    assert p.epoll_ctl(epoll, EPOLL_CTL_MOD, s, EPOLLIN) == EINVAL
+
+
+@case("POLL-2c")
+def a_full_receiver_that_connects_back(p: Process) -> None:
+    """There is always room for a sender that it is connected to."""
+    one, two = (p.bound(DGRAM, p.abstract(name)) for name in (b"1", b"2"))
+    p.connect(one, p.abstract(b"2"))
+    p.fill(one)
+    assert not p.poll(one) & POLLOUT
+    p.connect(two, p.abstract(b"1"))
+    assert p.poll(one) & POLLOUT
+    assert p.send(one, b"x", MSG_DONTWAIT) == 1
