@@ -130,9 +130,9 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         kernel = self._kernel
         kernel.lock.acquire()
         try:
-            embryo = connection.accept(self._open(sock))
-            if isinstance(embryo, WouldBlock):
-                embryo = self._accept_later(sock)
+            self._open(sock)
+            timeout = self._timeout
+            embryo = self._accept_in_time(sock) if timeout else transfer.accept(kernel, sock, timeout is None)
             peer = embryo.peer
             try:
                 fd = process.core.descriptors.install(embryo, cloexec=True)
@@ -147,16 +147,14 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         accepted._begin(process, fd, embryo)
         return accepted, to_python((peer.address if peer is not None else None) or b"")
 
-    def _accept_later(self, sock: Socket) -> Socket:
-        """Wait for a connection, if calls wait. The lock is held."""
+    def _accept_in_time(self, sock: Socket) -> Socket:
+        """Accept with the time-out that is set. The lock is held."""
         kernel = self._kernel
-        if not self._timeout:
-            return transfer.accept(kernel, sock, self._timeout is None)
         return transfer.until_ready(
             kernel,
             sock,
             lambda: transfer.accept(kernel, sock, False),
-            MONOTONIC() + self._timeout,
+            MONOTONIC() + (self._timeout or 0.0),
             lambda: self._open(self._sock),
             False,
         )
