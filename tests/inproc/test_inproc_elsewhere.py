@@ -203,6 +203,7 @@ LEFT_OUT = {
     "socketserver": "nor has socketserver",
     "interrupt_leaves_nothing": "a signal comes from a timer of POSIX",
     "signal_handler_may_return": "so it does",
+    "fork": "no host without POSIX forks",
 }
 """What of the tests can't apply, by a part of its name, and why."""
 
