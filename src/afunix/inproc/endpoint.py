@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import socket as standard
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -188,7 +189,11 @@ class Endpoint(standard.socket):
         self._take = nothing_to_take
         self._put = nothing_to_put
 
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:  # modules are emptied at the end
+    def __del__(
+        self, _warn: Callable[..., None] = warnings.warn, _at_the_end: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        if _at_the_end():
+            return  # modules are empty by now, and nothing is left that could be told
         try:
             sock = self._sock
             if sock is None and self._kind:

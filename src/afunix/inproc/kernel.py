@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class Kernel:
         if isinstance(self.namespace, Filesystem):
             self._begin(self.namespace)
         interrupts.watch(self)
+        _kernels.add(self)
 
     def _begin(self, tree: Filesystem) -> None:
         root = self.table.spawn(cwd=tree.root, root=tree.root, umask=0)
@@ -175,6 +177,25 @@ class Kernel:
         self.roused = self.signalled = False
         YIELD()
 
+
+_kernels: weakref.WeakSet[Kernel] = weakref.WeakSet()
+_forking: list[Kernel] = []
+
+
+def _before_fork() -> None:
+    """A child has the threads of nobody else: no operation of theirs may be half done in its copy of a kernel."""
+    for kernel in list(_kernels):
+        kernel.lock.acquire()
+        _forking.append(kernel)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []

@@ -112,10 +112,7 @@ def control(
 
     room: bytes for control messages, as the program's msg_controllen.
     """
-
-    def pidfd(pid: int) -> int:
-        return put(process, pidfd_of(process, pid), True)
-
+    pidfd = (lambda pid: put(process, pidfd_of(process, pid), True)) if sock.passpidfd else None
     raw, extra = ancillary.deliver(received, sock, room or None, flags, partial(put, process), pidfd, process.core)
     items: list[tuple[int, int, bytes]] = []
     if not raw:

@@ -161,10 +161,11 @@ class Process:
         path = host.to_unix(path)
         if self.follows_cwd and path[:1] not in (b"/", b""):
             namespace = self.kernel.namespace
-            if isinstance(namespace, MirroredFilesystem):
-                self.core.cwd = namespace.host_directory(host.GETCWD())
-            elif isinstance(namespace, HostFilesystem):
-                self.core.cwd = os.fsencode(host.GETCWD())
+            with self.kernel.lock:
+                if isinstance(namespace, MirroredFilesystem):
+                    self.core.cwd = namespace.host_directory(host.GETCWD())
+                elif isinstance(namespace, HostFilesystem):
+                    self.core.cwd = os.fsencode(host.GETCWD())
         return path
 
     def abandon(self, fd: int, file: File) -> None:
