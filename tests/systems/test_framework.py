@@ -25,8 +25,9 @@ listener.bind(os.environ["DIR"] + "/meeting")
 listener.listen()
 while True:
     sock, _ = listener.accept()
-    sock.sendall(sock.recv(100).upper())
-    sock.close()
+    with sock:
+        if said := sock.recv(100):
+            sock.sendall(said.upper())
 """
 
 CALLER = """
@@ -122,6 +123,8 @@ def test_native_sockets_are_found(code: str, says: str, monkeypatch: pytest.Monk
             time.sleep(0.02)
         steps = f"cat >program.py <<'END'\n{program}\nEND\nstart it /usr/bin/python3 program.py\nuntil_ok test -e up"
         wrong, _ = World(PRIVATE).watched(Scenario(name="native", steps=steps))
+        with pytest.raises(Failure, match=says):
+            World(PRIVATE).run(Scenario(name="native", steps=f"{steps}\nsleep 1.5"))
     finally:
         outside.kill()
         outside.wait()
