@@ -28,7 +28,16 @@ PACKAGES = (
     *("erlang-base", "netcat-openbsd"),
 )
 LONG_PACKAGES = (
-    *("pypy3", "pypy3-lib-testsuite", "golang-go", "golang-src", "openjdk-17-jdk-headless", "rustc", "ocaml-nox"),
+    *(
+        "pypy3",
+        "pypy3-lib-testsuite",
+        "golang-go",
+        "golang-src",
+        "openjdk-17-jdk-headless",
+        "rustc",
+        "rust-src",
+        "ocaml-nox",
+    ),
     *(
         "mono-mcs",
         "cargo",
@@ -39,7 +48,8 @@ LONG_PACKAGES = (
     ),
 )
 
-SOURCES = Path(__file__).parent / "programs" / "echo"
+PROGRAMS = Path(__file__).parent / "programs"
+SOURCES = PROGRAMS / "echo"
 BUILT = Path(tempfile.gettempdir()) / f"afunix-runtimes-{os.getpid()}"
 
 
@@ -278,6 +288,16 @@ TOKIO_SUITE = Scenario(
     timeout=120,  # with what the build takes
     long=True,
 )
+RUST_SUITE = Scenario(
+    name="Rust's own tests of std::os::unix::net",
+    steps=rf"""
+        {BUILT}/rust_suite >suite.log 2>&1 || echo "status $?"
+        sed -nE 's/^test ([^ ]+ \.\.\. .*)/\1/p; s/^test result: (.*); finished.*/\1/p' suite.log
+    """,
+    shows=["^net::tests::test_send_vectored_fds_unix_stream ... ok$", "^ok. 30 passed"],
+    in_any_order=True,
+    long=True,
+)
 TOKIO_BUILD = r"""
     crates=/usr/share/cargo/registry
     mkdir -p $BUILT/tokio/{src,tests,.cargo} && cd $BUILT/tokio
@@ -305,11 +325,15 @@ libc = "*"
 END
     cargo test --offline --no-run
 """
-SUITES = [CPYTHON_SUITE, *NEWER_SUITES.values(), PYPY_SUITE, GO_SUITE, TOKIO_SUITE]
+SUITES = [CPYTHON_SUITE, *NEWER_SUITES.values(), PYPY_SUITE, GO_SUITE, RUST_SUITE, TOKIO_SUITE]
 BUILDS = {
     **{language.scenario.name: language.build for language in LANGUAGES},
     **{suite.name: found(release) for release, suite in NEWER_SUITES.items()},
     GO_SUITE.name: "cd /usr/share/go-*/src/net; GOPROXY=off GOCACHE=$BUILT/.go go test -vet=off -c -o $BUILT/net.test",
+    RUST_SUITE.name: (
+        "RUST_TESTS=$(echo /usr/src/rustc-*/library/std/src/os/unix/net/tests.rs) RUSTC_BOOTSTRAP=1"
+        f" rustc --edition 2021 --test -o $BUILT/rust_suite {PROGRAMS}/rust_suite.rs"
+    ),
     TOKIO_SUITE.name: TOKIO_BUILD,
 }
 BUILD_TIMEOUT = 300  # seconds
