@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .packages import packages
-from .report import document
+from .report import document, merged
 from .results import Results
 from .running import Failure, World, descendants
 from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario
@@ -150,6 +150,13 @@ def test_report(tmp_path: Path) -> None:
     page = document(json.loads(file.read_text()))
     assert "| D-Bus | 1.2 | calls \\| signals (a note) | 1.00 | **fails** |  |  |  |" in page
     assert "| D-Bus | calls | /s | 1,234 | 1,234 |  |  |  |" in page
+
+
+def test_reports_come_together() -> None:
+    """What is in several files is as the last one has it."""
+    row = {"system": "a", "scenario": "x", "version": "1"}
+    first, second = [row, {**row, "scenario": "y"}], [{**row, "version": "2"}]
+    assert [(entry["scenario"], entry["version"]) for entry in merged([first, second])] == [("x", "2"), ("y", "1")]
 
 
 def test_packages(tmp_path: Path) -> None:
