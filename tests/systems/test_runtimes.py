@@ -50,6 +50,7 @@ LONG_PACKAGES = (
 
 PROGRAMS = Path(__file__).parent / "programs"
 SOURCES = PROGRAMS / "echo"
+BUILD_TIMEOUT = 300  # seconds
 BUILT = Path(tempfile.gettempdir()) / f"afunix-runtimes-{os.getpid()}"
 
 
@@ -83,6 +84,7 @@ class Language:
             + "\n".join(f'{self.program} call "{name}"\nrm -f one other receiver sender' for name in names),
             shows=["^said: HELLO FROM ", "^half-closed: 300000$", "^at once: 50$", "^refused: ", *self.shows],
             timeout=40,
+            preparation=BUILD_TIMEOUT if self.build else 0,
             long=self.long,
         )
 
@@ -109,6 +111,34 @@ def found(release: str) -> str:
     """
 
 
+TOKIO_BUILD = rf"""
+    crates=/usr/share/cargo/registry
+    mkdir -p $BUILT/tokio/{{src,tests,examples,.cargo}} && cd $BUILT/tokio
+    cp -p $crates/tokio-1.*/tests/uds_*.rs tests && touch src/lib.rs
+    cp -p {SOURCES}/tokio.rs examples
+    cat >.cargo/config.toml <<END
+[source.crates-io]
+replace-with = "debian"
+[source.debian]
+directory = "$crates"
+END
+    cat >Cargo.toml <<'END'
+[package]
+name = "uds"
+version = "0.0.0"
+edition = "2018"
+[features]
+default = ["full"]
+full = []
+[dev-dependencies]
+tokio = {{ version = "1", features = ["full"] }}
+tokio-test = "*"
+futures = "*"
+tempfile = "*"
+libc = "*"
+END
+    cargo test --offline --no-run
+"""
 FILE = "^file: PASSED FROM A FILE$"
 LANGUAGES = [
     Language(
@@ -185,6 +215,14 @@ LANGUAGES = [
         build=f"rustc -O -o $BUILT/rust {SOURCES}/echo.rs",
         program=f"{BUILT}/rust",
         shows=["^timed out: WouldBlock$", "^ended: 0$", "^datagram: a datagram from .*sender"],
+        abstract=False,
+        long=True,
+    ),
+    Language(
+        name="Rust (tokio)",
+        build=TOKIO_BUILD,
+        program=f"{BUILT}/tokio/target/debug/examples/tokio",
+        shows=["^timed out: true$", "^ended: 0$", "^peer: user 0$", "^datagram: a datagram of 10 from .*sender"],
         abstract=False,
         long=True,
     ),
@@ -273,6 +311,7 @@ GO_SUITE = Scenario(
     shows=["^PASS: TestUnixConnReadMsgUnixSCMRights|^PASS: TestUnixgram", "^PASS: TestSplice/unix-to-tcp/simple"],
     in_any_order=True,
     timeout=120,
+    preparation=BUILD_TIMEOUT,
     long=True,
 )
 TOKIO_SUITE = Scenario(
@@ -285,7 +324,8 @@ TOKIO_SUITE = Scenario(
     """,
     shows=["^test accept_read_write ... ok", "^ok. 10 passed"],
     in_any_order=True,
-    timeout=120,  # with what the build takes
+    timeout=60,
+    preparation=BUILD_TIMEOUT,
     long=True,
 )
 RUST_SUITE = Scenario(
@@ -296,35 +336,9 @@ RUST_SUITE = Scenario(
     """,
     shows=["^net::tests::test_send_vectored_fds_unix_stream ... ok$", "^ok. 30 passed"],
     in_any_order=True,
+    preparation=BUILD_TIMEOUT,
     long=True,
 )
-TOKIO_BUILD = r"""
-    crates=/usr/share/cargo/registry
-    mkdir -p $BUILT/tokio/{src,tests,.cargo} && cd $BUILT/tokio
-    cp $crates/tokio-1.*/tests/uds_*.rs tests && touch src/lib.rs
-    cat >.cargo/config.toml <<END
-[source.crates-io]
-replace-with = "debian"
-[source.debian]
-directory = "$crates"
-END
-    cat >Cargo.toml <<'END'
-[package]
-name = "uds"
-version = "0.0.0"
-edition = "2018"
-[features]
-default = ["full"]
-full = []
-[dev-dependencies]
-tokio = { version = "1", features = ["full"] }
-tokio-test = "*"
-futures = "*"
-tempfile = "*"
-libc = "*"
-END
-    cargo test --offline --no-run
-"""
 SUITES = [CPYTHON_SUITE, *NEWER_SUITES.values(), PYPY_SUITE, GO_SUITE, RUST_SUITE, TOKIO_SUITE]
 BUILDS = {
     **{language.scenario.name: language.build for language in LANGUAGES},
@@ -336,7 +350,6 @@ BUILDS = {
     ),
     TOKIO_SUITE.name: TOKIO_BUILD,
 }
-BUILD_TIMEOUT = 300  # seconds
 
 
 @pytest.fixture(scope="session")

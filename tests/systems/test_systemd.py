@@ -191,6 +191,7 @@ DEBOOTSTRAPPED = Path(tempfile.gettempdir()) / f"afunix-debootstrapped-{os.getpi
 DEBOOTSTRAPPED_TREE = rf"""
     base() {{ cp -a "{DEBOOTSTRAPPED}" "$1"; }}
 """
+DEBOOTSTRAP_TIMEOUT = 900  # seconds
 DEBOOTSTRAP = (
     *("debootstrap", "--variant=minbase"),
     "--include=systemd,systemd-sysv,dbus,libpam-systemd,libnss-systemd,python3-minimal",
@@ -331,7 +332,7 @@ DEBOOTSTRAPPED_BOOT = replace(
     BOOT,
     name=f"{BOOT.name}, of a debootstrapped tree",
     server=DEBOOTSTRAPPED_TREE + BOOTED,
-    timeout=300,  # of which most is for what comes before it, the packages
+    preparation=DEBOOTSTRAP_TIMEOUT,
     long=True,
 )
 
@@ -412,7 +413,7 @@ ACROSS = Scenario(
 @pytest.fixture(scope="session")
 def debootstrapped() -> Iterator[None]:
     """A tree of packages of the machine's own release, from where its packages come."""
-    ran = subprocess.run(DEBOOTSTRAP, capture_output=True, text=True, timeout=900, check=False)
+    ran = subprocess.run(DEBOOTSTRAP, capture_output=True, text=True, timeout=DEBOOTSTRAP_TIMEOUT, check=False)
     if ran.returncode:
         pytest.fail(f"{' '.join(DEBOOTSTRAP)}\n{ran.stdout}\n{ran.stderr}", pytrace=False)
     yield
