@@ -11,11 +11,11 @@ SYSTEM = "D-Bus"
 VERSION = "dbus-daemon --version | sed -n '1s/.* //p'"
 PACKAGES = (
     *("dbus-daemon", "dbus-bin", "dbus-system-bus-common", "dbus-tests", "xdg-dbus-proxy"),
-    *("libglib2.0-bin", "gnome-desktop-testing", "python3-dbus", "python3-gi"),
+    *("libglib2.0-bin", "python3-dbus", "python3-gi"),
     *("systemd", "util-linux"),
 )
 
-LONG_PACKAGES = ("libglib2.0-tests",)
+LONG_PACKAGES = ("gnome-desktop-testing", "libglib2.0-tests")
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -311,6 +311,7 @@ SUITE = r"""
 
 DBUS_TESTS = Scenario(
     name="dbus-tests, all 60 programs",
+    long=True,
     steps=SUITE.replace("{prefixes}", "dbus/"),
     shows=["^total=60$", "^failed=0$", "^PASS: dbus/test-fdpass.test"],
     in_any_order=True,

@@ -121,6 +121,7 @@ FORWARDING = Scenario(
 
 SHARING = Scenario(
     name="ControlMaster: a shared connection, descriptors to the master, forwards added later, agent forwarding, sftp",
+    long=True,
     server=SSHD,
     steps=r"""
         s() { ssh -F ssh_config -o ControlPath="$DIR/master" "$@"; }

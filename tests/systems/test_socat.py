@@ -114,6 +114,7 @@ DATAGRAMS = Scenario(
 
 PLUMBING = Scenario(
     name="socat with socket pairs, terminals, ends of file, an idle time-out, refused and retried connections",
+    long=True,
     steps=r"""
         echo 'through a pair' | socat -t 5 - EXEC:cat
         echo 'through packets' | socat -t 5 - EXEC:cat,socktype=5

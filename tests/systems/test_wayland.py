@@ -203,6 +203,7 @@ XWAYLAND = Scenario(
 
 MANY = Scenario(
     name="20 windows at once",
+    long=True,
     server=OUTER + weston(),
     steps=STEPS
     + rf"""
