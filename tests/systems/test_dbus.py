@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .scenario import PRIVATE, SHARED, Scenario, placements
+from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario, placements
 
 SYSTEM = "D-Bus"
 VERSION = "dbus-daemon --version | sed -n '1s/.* //p'"
@@ -214,13 +214,13 @@ DESCRIPTORS = Scenario(
 
 SOCKETS = Scenario(
     name="sockets over the bus, by dbus-python",
-    steps=DESCRIPTORS.server
+    server=DESCRIPTORS.server,
+    steps=ADDRESS
     + rf"""
     /usr/bin/python3 {PROGRAMS}/dbus_files.py sockets
     """,
     shows=["^through a pair .* AF_UNIX$"],
-    where=(PRIVATE, SHARED),
-    note="not from inside to outside, which can't be",
+    where=(PRIVATE, SHARED, SERVER_INSIDE, CLIENT_INSIDE),
 )
 
 ABSTRACT = Scenario(
