@@ -30,7 +30,7 @@ def stressor(name: str, options: str, count: int, *, long: bool = False) -> Scen
     That ends it without a signal: the one that ends it after some time, which has no SA_RESTART, may be seen by a call
     that Linux would not have interrupted (docs/decisions/0005).
     """
-    seconds = 580 if long else 20
+    seconds = 580 if long else 60
     return Scenario(
         name=f"stress-ng {options} --verify, --{name}-ops {count}",
         steps=STRESS + f"stress {name} {options} --{name}-ops {count} -t {seconds}\n",

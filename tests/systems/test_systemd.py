@@ -170,11 +170,11 @@ SLOW_SUITE = Scenario(
     name="tests of systemd-tests that take longer: event loop, descriptors of data",
     steps=r"""
     for name in event data-fd-util async exec-util daemon; do
-        timeout 60 /usr/lib/systemd/tests/test-$name >$name.log 2>&1 && echo "ok $name" || echo "not ok $name: $?"
+        timeout 300 /usr/lib/systemd/tests/test-$name >$name.log 2>&1 && echo "ok $name" || echo "not ok $name: $?"
     done
     """,
     shows=["^ok event", "^ok data-fd-util"],
-    timeout=120,
+    timeout=400,
     long=True,
 )
 
