@@ -148,6 +148,40 @@ say(two.recv(100) == b"")
 
 
 @pytest.mark.parametrize("kind", CONNECTED)
+def test_what_was_sent_before_the_close_comes(kind: str, name: str, opened: contextlib.ExitStack) -> None:
+    """More than all the queues on the way take, while a program inside holds the socket as well, and is sent to."""
+    listener = server(opened, kind, name)
+    source = (
+        PASS
+        + """
+give(one)
+hear()
+two.send(b"too late for outside")
+total = 0
+for _ in range(int(hear())):
+    total += len(two.recv(1000, socket.MSG_WAITALL))
+say(total)
+say(one.recv(100).decode())
+"""
+    )
+    with Inside(source, kind, name) as inside:
+        (came,) = taken(opened, accept(opened, listener))
+        came.setblocking(False)
+        sent = 0
+        while select.select([], [came], [], 0.5)[1]:
+            with contextlib.suppress(BlockingIOError):
+                assert came.send(bytes(1000)) == 1000
+                sent += 1
+        assert sent > 100
+        came.close()
+        inside.say()
+        inside.say(str(sent))
+        assert inside.hear() == str(1000 * sent)
+        assert inside.hear() == "too late for outside"
+        inside.end()
+
+
+@pytest.mark.parametrize("kind", CONNECTED)
 def test_connection_to_outside(kind: str, name: str, opened: contextlib.ExitStack) -> None:
     """A connection that itself leads outside, passed to a third program there: what inetd's kin do."""
     listener = server(opened, kind, name)

@@ -42,8 +42,8 @@ class Emigrant(Link):
         self._ready()
 
     def _cannot_send(self, error: OSError) -> None:
-        if self._placeholder is not None and error.errno != Errno.EMSGSIZE:
-            self._over()  # what is queued is for those who have it inside
+        if self._placeholder is not None and error.errno != Errno.EMSGSIZE and hostside.hung_up(self.native):
+            self._write_open = False  # what is queued is for those who have it inside
         else:
             super()._cannot_send(error)
 
