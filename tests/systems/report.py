@@ -1,4 +1,7 @@
-"""Makes docs/systems.md of results: `python -m tests.systems.report FILE >docs/systems.md` after --systems-report."""
+"""Makes docs/systems.md of results: `python -m tests.systems.report FILE… >docs/systems.md` after --systems-report.
+
+notes.md beside this file, on what the tests can't have and why, is the page's end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,17 @@ show the same. What a row does, step by step, is in the system's file in `tests/
 .venv/bin/python -m tests.systems.report results.json >docs/systems.md
 ```
 
+as root, with the packages that `python3 tests/systems/packages.py --long` names; without `-m` only what runs in CI.
+
 *private* is all of it under one `afunix run --private`; *shared* under `afunix run`, with the host's sockets in reach;
 *server inside* and *client inside* have one half under `afunix run` and the other native. Seconds are those of one run,
 with the start of everything and of `afunix` itself, and with the waits that the steps have by nature.
+
+A run counts only if it ends in time, leaves no process behind, and, if private, if none of its processes was seen with
+one of the host's own sockets (by unix_diag, while it runs). For each system one more private run is traced, and its
+trace must have the socket calls.
 """
+NOTES = Path(__file__).with_name("notes.md")
 
 WORLDS = {
     "native": "native",
@@ -86,14 +96,19 @@ def figures(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield "| " + " | ".join([entry["system"], name, unit, *cells]) + " |"
 
 
+def merged(results: Iterable[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """The entries of several files; of a scenario that is in many, those of the last."""
+    return list({(entry["system"], entry["scenario"]): entry for entries in results for entry in entries}.values())
+
+
 def document(entries: Sequence[Mapping[str, Any]]) -> str:
     """The page."""
     ordered = sorted(entries, key=lambda entry: entry["system"].casefold())
     lines = [INTRODUCTION, machine(), "", *table(ordered)]
     if any(entry["figures"] for entry in ordered):
         lines += ["", "## Figures", "", "What systems measure of themselves, each in one run.", "", *figures(ordered)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", NOTES.read_text(encoding="utf-8")])
 
 
 if __name__ == "__main__":
-    print(document(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), end="")
+    print(document(merged(json.loads(Path(file).read_text(encoding="utf-8")) for file in sys.argv[1:])), end="")

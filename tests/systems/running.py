@@ -1,5 +1,7 @@
 """Running the steps of a scenario in a world, within bounded time, with nothing left behind.
 
+While a private run lasts, it is looked at from time to time which of the host's own sockets its processes hold.
+
 While a scenario runs, this process is the one that the kernel gives orphans to, so that every process that was
 started can be found among its descendants, also one that has cleared its environment and left its session.
 """
@@ -14,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +119,34 @@ class Family:
             time.sleep(0.02)
 
 
+class Watch:
+    """Looks at the host sockets of a private run until it is left, ever more rarely; as a context, what is wrong."""
+
+    FIRST, LAST = 0.3, 5.0
+    """Seconds between looks, at first and at most."""
+
+    def __init__(self, supervisor: int, family: Family) -> None:
+        self._supervisor = supervisor
+        self._family = family
+        self._wrong: set[str] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> set[str]:
+        self._thread.start()
+        return self._wrong
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        pause = self.FIRST
+        while not self._over.wait(pause):
+            self._wrong |= trespasses(self._supervisor, self._family.members)[0]
+            pause = min(pause * 1.5, self.LAST)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a run of a scenario showed."""
@@ -162,14 +193,18 @@ class World:
             part.stands(scenario.timeout)
             found = trespasses(part.process.pid, family.members)
             (directory / ".go").touch()
-            self._judged(scenario, directory, [part.end(GRACE + 10)])
+            outcomes = [part.end(GRACE + 10)]
+            self._nothing_left(family, outcomes, directory)
+            self._judged(scenario, directory, outcomes)
             return found
 
     def _outcomes(self, scenario: Scenario, directory: Path, family: Family) -> list[Outcome]:
         parts = (scenario.server, scenario.steps)
+        wrong: set[str] = set()
         if self.name in ("native", PRIVATE, SHARED):
             whole = Part(self, "steps", script(*parts), directory, family, self.name)
-            outcomes = [whole.end(scenario.timeout)]
+            with Watch(whole.process.pid, family) if self.name == PRIVATE else contextlib.nullcontext(wrong) as wrong:
+                outcomes = [whole.end(scenario.timeout)]
         else:
             server_world, client_world = {SERVER_INSIDE: (SHARED, "native"), CLIENT_INSIDE: ("native", SHARED)}[
                 self.name
@@ -181,10 +216,16 @@ class World:
             ended = client.end(deadline - time.monotonic())
             (directory / ".go").touch()
             outcomes = [server.end(GRACE + 10), ended]
+        self._nothing_left(family, outcomes, directory)
+        if wrong:
+            raise Failure("it has the host's own sockets:\n" + "\n".join(sorted(wrong)))
+        return outcomes
+
+    @staticmethod
+    def _nothing_left(family: Family, outcomes: Sequence[Outcome], directory: Path) -> None:
         if left := family.left():
             running = "\n".join(f"{pid} {line}" for pid, line in left.items())
             raise Failure(f"left processes behind:\n{running}\n" + "\n".join([*map(str, outcomes), logs(directory)]))
-        return outcomes
 
     def _judged(self, scenario: Scenario, directory: Path, outcomes: Sequence[Outcome]) -> Ran:
         said = "\n".join(str(outcome) for outcome in outcomes) + "\n" + logs(directory)

@@ -45,6 +45,8 @@ class Scenario:
     """Whether the order of the lines is left to chance."""
     timeout: float = 30.0
     """Seconds for one run."""
+    preparation: float = 0.0
+    """Seconds for what is made before the first run, such as the program."""
     where: Sequence[str] = ()
     """Where it runs besides natively; if empty, in private, and if it has a server, also half inside, both ways."""
     long: bool = False
@@ -87,7 +89,7 @@ def placements(
     params = []
     for scenario in scenarios:
         # This run, perhaps the native one, the version, and the end of what does not end by itself.
-        marks = [pytest.mark.timeout(2 * scenario.timeout + 60)]
+        marks = [pytest.mark.timeout(2 * scenario.timeout + 60 + scenario.preparation)]
         if scenario.long:
             marks.append(pytest.mark.long)
         for world in scenario.worlds:

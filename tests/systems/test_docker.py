@@ -127,6 +127,7 @@ EVENTS = Scenario(
 
 SHARED_SOCKET = Scenario(
     name="a socket shared with a container, both ways, with credentials and a descriptor",
+    long=True,
     server=DAEMON,
     steps=IMPORT
     + rf"""

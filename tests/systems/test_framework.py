@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .packages import packages
-from .report import document
+from .report import document, merged
 from .results import Results
 from .running import Failure, World, descendants
 from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario
@@ -25,8 +25,9 @@ listener.bind(os.environ["DIR"] + "/meeting")
 listener.listen()
 while True:
     sock, _ = listener.accept()
-    sock.sendall(sock.recv(100).upper())
-    sock.close()
+    with sock:
+        if said := sock.recv(100):
+            sock.sendall(said.upper())
 """
 
 CALLER = """
@@ -122,6 +123,8 @@ def test_native_sockets_are_found(code: str, says: str, monkeypatch: pytest.Monk
             time.sleep(0.02)
         steps = f"cat >program.py <<'END'\n{program}\nEND\nstart it /usr/bin/python3 program.py\nuntil_ok test -e up"
         wrong, _ = World(PRIVATE).watched(Scenario(name="native", steps=steps))
+        with pytest.raises(Failure, match=says):
+            World(PRIVATE).run(Scenario(name="native", steps=f"{steps}\nsleep 1.5"))
     finally:
         outside.kill()
         outside.wait()
@@ -147,6 +150,13 @@ def test_report(tmp_path: Path) -> None:
     page = document(json.loads(file.read_text()))
     assert "| D-Bus | 1.2 | calls \\| signals (a note) | 1.00 | **fails** |  |  |  |" in page
     assert "| D-Bus | calls | /s | 1,234 | 1,234 |  |  |  |" in page
+
+
+def test_reports_come_together() -> None:
+    """What is in several files is as the last one has it."""
+    row = {"system": "a", "scenario": "x", "version": "1"}
+    first, second = [row, {**row, "scenario": "y"}], [{**row, "version": "2"}]
+    assert [(entry["scenario"], entry["version"]) for entry in merged([first, second])] == [("x", "2"), ("y", "1")]
 
 
 def test_packages(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ STATEMENTS = Scenario(
 
 MANY = Scenario(
     name="mariadb-slap: 20 clients; a killed query, a lock that is waited for",
+    long=True,
     server=SERVER,
     steps=TOOLS
     + r"""

@@ -57,6 +57,7 @@ STATEMENTS = Scenario(
 
 PROCESSES = Scenario(
     name="psql: cancelled and terminated backends, a lock that is waited for, parallel workers",
+    long=True,
     server=CLUSTER,
     steps=TOOLS
     + r"""
@@ -114,6 +115,7 @@ MANY = Scenario(
 
 ENDS = Scenario(
     name="pg_ctl: start, reload, smart and fast stop, a backend that is killed and the recovery",
+    long=True,
     steps=CLUSTER
     + r"""
         sql -c "select pg_reload_conf()"

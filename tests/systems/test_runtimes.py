@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,16 @@ PACKAGES = (
     *("erlang-base", "netcat-openbsd"),
 )
 LONG_PACKAGES = (
-    *("pypy3", "pypy3-lib-testsuite", "golang-go", "golang-src", "openjdk-17-jdk-headless", "rustc", "ocaml-nox"),
+    *(
+        "pypy3",
+        "pypy3-lib-testsuite",
+        "golang-go",
+        "golang-src",
+        "openjdk-17-jdk-headless",
+        "rustc",
+        "rust-src",
+        "ocaml-nox",
+    ),
     *(
         "mono-mcs",
         "cargo",
@@ -38,7 +48,9 @@ LONG_PACKAGES = (
     ),
 )
 
-SOURCES = Path(__file__).parent / "programs" / "echo"
+PROGRAMS = Path(__file__).parent / "programs"
+SOURCES = PROGRAMS / "echo"
+BUILD_TIMEOUT = 300  # seconds
 BUILT = Path(tempfile.gettempdir()) / f"afunix-runtimes-{os.getpid()}"
 
 
@@ -72,10 +84,61 @@ class Language:
             + "\n".join(f'{self.program} call "{name}"\nrm -f one other receiver sender' for name in names),
             shows=["^said: HELLO FROM ", "^half-closed: 300000$", "^at once: 50$", "^refused: ", *self.shows],
             timeout=40,
+            preparation=BUILD_TIMEOUT if self.build else 0,
             long=self.long,
         )
 
 
+NEWER_PYTHONS = ("3.12", "3.13")
+"""Releases of CPython that are no packages of this Debian: whoever tests them has them from elsewhere."""
+
+
+def found(release: str) -> str:
+    """Steps that find a CPython where it is installed by hand, by pyenv or by uv, and link it into $BUILT.
+
+    A name on PATH may be a shim, which needs its user's home directory.
+    """
+    home = Path.home()
+    places = f"/usr /usr/local {home}/.pyenv/versions/{release}.* {home}/.local/share/uv/python/cpython-{release}.*"
+    return rf"""
+        for place in {places}; do
+            if "$place/bin/python{release}" -c 'import socket' 2>/dev/null; then
+                exec ln -sf "$place/bin/python{release}" $BUILT/
+            fi
+        done
+        echo "no CPython {release} below {places}"
+        exit 1
+    """
+
+
+TOKIO_BUILD = rf"""
+    crates=/usr/share/cargo/registry
+    mkdir -p $BUILT/tokio/{{src,tests,examples,.cargo}} && cd $BUILT/tokio
+    cp -p $crates/tokio-1.*/tests/uds_*.rs tests && touch src/lib.rs
+    cp -p {SOURCES}/tokio.rs examples
+    cat >.cargo/config.toml <<END
+[source.crates-io]
+replace-with = "debian"
+[source.debian]
+directory = "$crates"
+END
+    cat >Cargo.toml <<'END'
+[package]
+name = "uds"
+version = "0.0.0"
+edition = "2018"
+[features]
+default = ["full"]
+full = []
+[dev-dependencies]
+tokio = {{ version = "1", features = ["full"] }}
+tokio-test = "*"
+futures = "*"
+tempfile = "*"
+libc = "*"
+END
+    cargo test --offline --no-run
+"""
 FILE = "^file: PASSED FROM A FILE$"
 LANGUAGES = [
     Language(
@@ -94,6 +157,16 @@ LANGUAGES = [
         name="CPython",
         program=f"/usr/bin/python3 {SOURCES}/echo.py",
         shows=[FILE, "^in threads: 50$", "^pair: passed from a file$", "^datagram: .*a datagram"],
+    ),
+    *(
+        Language(
+            name=f"CPython {release}",
+            build=found(release),
+            program=f"{BUILT}/python{release} {SOURCES}/echo.py",
+            shows=[FILE, "^in threads: 50$", "^pair: passed from a file$", "^datagram: .*a datagram"],
+            long=True,
+        )
+        for release in NEWER_PYTHONS
     ),
     Language(
         name="Node.js",
@@ -146,6 +219,14 @@ LANGUAGES = [
         long=True,
     ),
     Language(
+        name="Rust (tokio)",
+        build=TOKIO_BUILD,
+        program=f"{BUILT}/tokio/target/debug/examples/tokio",
+        shows=["^timed out: true$", "^ended: 0$", "^peer: user 0$", "^datagram: a datagram of 10 from .*sender"],
+        abstract=False,
+        long=True,
+    ),
+    Language(
         name="OCaml",
         build=f"cd $BUILT && cp {SOURCES}/echo.ml . && ocamlopt -I +threads unix.cmxa threads.cmxa -o ocaml echo.ml",
         program=f"{BUILT}/ocaml",
@@ -159,32 +240,63 @@ LANGUAGES = [
         shows=["^blocking: BLOCKING$", "^ready: False$"],
         long=True,
     ),
+    # Microsoft's own runtime is no Debian package, but a Python package brings it, without a compiler.
+    Language(
+        name=".NET Core 3.1",
+        build=rf"""
+            mkdir -p $BUILT/net && cd $BUILT/net
+            {sys.executable} -m pip download -q --no-deps -d . dotnetcore2==3.1.23
+            {sys.executable} -m zipfile -e dotnetcore2-*.whl . && chmod +x dotnetcore2/bin/dotnet
+            references=()
+            for name in System.{{Private.CoreLib,Runtime,Net.Sockets,Net.Primitives,Linq,Console,Threading.Tasks}} \
+                Microsoft.Win32.Primitives; do
+                references+=(-r:"$(echo dotnetcore2/bin/shared/*/*/$name.dll)")
+            done
+            mcs -nostdlib -noconfig "${{references[@]}}" -out:Echo.dll {SOURCES}/Echo.cs
+            cat >Echo.runtimeconfig.json <<'END'
+{{"runtimeOptions": {{"framework": {{"name": "Microsoft.NETCore.App", "version": "3.1.0"}},
+ "configProperties": {{"System.Globalization.Invariant": true}}}}}}
+END
+        """,
+        program=f"{BUILT}/net/dotnetcore2/bin/dotnet {BUILT}/net/Echo.dll",
+        shows=["^blocking: BLOCKING$", "^ready: False$"],
+        long=True,
+    ),
 ]
 PYTHON_SUITE = r"""
     suite() {{
         {python} -m test -v "$@" >suite.log 2>&1 || echo "status $?"
         # What is logged meanwhile may stand between a name and its result: the failures have lines of their own.
         sed -nE -e 's/^(test[^ ]* \([^)]*\)).*/\1/p' -e 's/^(Ran [0-9]+ tests).*/\1/p' suite.log
-        grep -E '^(FAIL|ERROR|Tests result): ' suite.log
+        sed -nE 's/^Tests (result): /\1: /; s/^((FAIL|ERROR|[Rr]esult): .*)/\1/p' suite.log
     }}
     suite test_asyncio -m '*nix*' -m '*Unix*' -m '*UNIX*'
     suite -u network test_socketserver
     {more}
 """
-CPYTHON_SUITE = Scenario(
-    name="CPython's own tests of Unix sockets",
-    steps=PYTHON_SUITE.format(
-        python="/usr/bin/python3",
-        more="suite test_socket -m '*Unix*' -m '*SCMRights*' -m BasicSocketPairTest -m TestLinuxAbstractNamespace",
-    ),
-    shows=["^Tests result: SUCCESS$", "^testFDPassSimple", "^test_.*Unix"],
-    in_any_order=True,
-    timeout=60,
-)
+
+
+def cpython_suite(name: str, python: str, *, long: bool = False) -> Scenario:
+    """What a CPython's own tests have for Unix sockets."""
+    more = "suite test_socket -m '*Unix*' -m '*SCMRights*' -m BasicSocketPairTest -m TestLinuxAbstractNamespace"
+    return Scenario(
+        name=f"{name}'s own tests of Unix sockets",
+        steps=PYTHON_SUITE.format(python=python, more=more),
+        shows=["^[Rr]esult: SUCCESS$", "^testFDPassSimple", "^test_.*Unix"],
+        in_any_order=True,
+        timeout=60,
+        long=long,
+    )
+
+
+CPYTHON_SUITE = cpython_suite("CPython", "/usr/bin/python3")
+NEWER_SUITES = {
+    release: cpython_suite(f"CPython {release}", f"{BUILT}/python{release}", long=True) for release in NEWER_PYTHONS
+}
 PYPY_SUITE = Scenario(
     name="PyPy's own tests of Unix sockets",
     steps=PYTHON_SUITE.format(python="pypy3", more=""),  # its test_socket wants a C source that isn't packaged
-    shows=["^Tests result: SUCCESS$", "^test_.*Unix"],
+    shows=["^[Rr]esult: SUCCESS$", "^test_.*Unix"],
     in_any_order=True,
     timeout=120,
     long=True,
@@ -199,6 +311,7 @@ GO_SUITE = Scenario(
     shows=["^PASS: TestUnixConnReadMsgUnixSCMRights|^PASS: TestUnixgram", "^PASS: TestSplice/unix-to-tcp/simple"],
     in_any_order=True,
     timeout=120,
+    preparation=BUILD_TIMEOUT,
     long=True,
 )
 TOKIO_SUITE = Scenario(
@@ -211,43 +324,32 @@ TOKIO_SUITE = Scenario(
     """,
     shows=["^test accept_read_write ... ok", "^ok. 10 passed"],
     in_any_order=True,
-    timeout=120,  # with what the build takes
+    timeout=60,
+    preparation=BUILD_TIMEOUT,
     long=True,
 )
-TOKIO_BUILD = r"""
-    crates=/usr/share/cargo/registry
-    mkdir -p $BUILT/tokio/{src,tests,.cargo} && cd $BUILT/tokio
-    cp $crates/tokio-1.*/tests/uds_*.rs tests && touch src/lib.rs
-    cat >.cargo/config.toml <<END
-[source.crates-io]
-replace-with = "debian"
-[source.debian]
-directory = "$crates"
-END
-    cat >Cargo.toml <<'END'
-[package]
-name = "uds"
-version = "0.0.0"
-edition = "2018"
-[features]
-default = ["full"]
-full = []
-[dev-dependencies]
-tokio = { version = "1", features = ["full"] }
-tokio-test = "*"
-futures = "*"
-tempfile = "*"
-libc = "*"
-END
-    cargo test --offline --no-run
-"""
-SUITES = [CPYTHON_SUITE, PYPY_SUITE, GO_SUITE, TOKIO_SUITE]
+RUST_SUITE = Scenario(
+    name="Rust's own tests of std::os::unix::net",
+    steps=rf"""
+        {BUILT}/rust_suite >suite.log 2>&1 || echo "status $?"
+        sed -nE 's/^test ([^ ]+ \.\.\. .*)/\1/p; s/^test result: (.*); finished.*/\1/p' suite.log
+    """,
+    shows=["^net::tests::test_send_vectored_fds_unix_stream ... ok$", "^ok. 30 passed"],
+    in_any_order=True,
+    preparation=BUILD_TIMEOUT,
+    long=True,
+)
+SUITES = [CPYTHON_SUITE, *NEWER_SUITES.values(), PYPY_SUITE, GO_SUITE, RUST_SUITE, TOKIO_SUITE]
 BUILDS = {
     **{language.scenario.name: language.build for language in LANGUAGES},
+    **{suite.name: found(release) for release, suite in NEWER_SUITES.items()},
     GO_SUITE.name: "cd /usr/share/go-*/src/net; GOPROXY=off GOCACHE=$BUILT/.go go test -vet=off -c -o $BUILT/net.test",
+    RUST_SUITE.name: (
+        "RUST_TESTS=$(echo /usr/src/rustc-*/library/std/src/os/unix/net/tests.rs) RUSTC_BOOTSTRAP=1"
+        f" rustc --edition 2021 --test -o $BUILT/rust_suite {PROGRAMS}/rust_suite.rs"
+    ),
     TOKIO_SUITE.name: TOKIO_BUILD,
 }
-BUILD_TIMEOUT = 300  # seconds
 
 
 @pytest.fixture(scope="session")
@@ -264,7 +366,12 @@ def built(scenario: Scenario, builds: dict[str, str]) -> None:
     name = scenario.name
     build = BUILDS.get(name)
     if build and name not in builds:
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(BUILT), "BUILT": str(BUILT)}
+        environment = {
+            **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(BUILT),
+            "BUILT": str(BUILT),
+        }
         command = ["bash", "-euc", f"mkdir -p $BUILT/java; {build}"]
         ran = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario, placements
 
 SYSTEM = "systemd"
 VERSION = "systemctl --version | sed -n '1s/.*(\\(.*\\)).*/\\1/p'"
 PACKAGES = ("systemd", "systemd-tests", "dbus", "dbus-daemon", "libpam-systemd", "libnss-systemd", "python3")
+LONG_PACKAGES = ("debootstrap",)
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -161,29 +170,47 @@ SLOW_SUITE = Scenario(
     name="tests of systemd-tests that take longer: event loop, descriptors of data",
     steps=r"""
     for name in event data-fd-util async exec-util daemon; do
-        timeout 60 /usr/lib/systemd/tests/test-$name >$name.log 2>&1 && echo "ok $name" || echo "not ok $name: $?"
+        timeout 300 /usr/lib/systemd/tests/test-$name >$name.log 2>&1 && echo "ok $name" || echo "not ok $name: $?"
     done
     """,
     shows=["^ok event", "^ok data-fd-util"],
-    timeout=120,
+    timeout=400,
     long=True,
 )
 
+OWN_TREE = r"""
+    base() { # TREE: directories for the machine's own /usr, with what its programs want in /etc
+        local file
+        mkdir -p "$1"/{usr,etc/systemd/system,var,run,proc,sys,dev,tmp,root}
+        ln -s usr/bin usr/sbin usr/lib usr/lib64 "$1/"
+        for file in passwd group shadow nsswitch.conf ld.so.cache ld.so.conf ld.so.conf.d login.defs pam.d security \
+            dbus-1 os-release; do cp -a "/etc/$file" "$1/etc/"; done
+    }
+"""
+DEBOOTSTRAPPED = Path(tempfile.gettempdir()) / f"afunix-debootstrapped-{os.getpid()}"
+DEBOOTSTRAPPED_TREE = rf"""
+    base() {{ cp -a "{DEBOOTSTRAPPED}" "$1"; }}
+"""
+DEBOOTSTRAP_TIMEOUT = 900  # seconds
+DEBOOTSTRAP = (
+    *("debootstrap", "--variant=minbase"),
+    "--include=systemd,systemd-sysv,dbus,libpam-systemd,libnss-systemd,python3-minimal",
+    platform.freedesktop_os_release()["VERSION_CODENAME"],
+    str(DEBOOTSTRAPPED),
+)
 TREE = rf"""
     tree() {{
         local tree=$DIR/tree file
-        mkdir -p "$tree"/{{usr,etc/systemd/system,var/log/journal,run,proc,sys,dev,tmp,root,opt}}
-        ln -s usr/bin usr/sbin usr/lib usr/lib64 "$tree/"
-        for file in passwd group shadow nsswitch.conf ld.so.cache ld.so.conf ld.so.conf.d login.defs pam.d security \
-            dbus-1 os-release; do cp -a "/etc/$file" "$tree/etc/"; done
+        base "$tree"
+        mkdir -p "$tree"/{{opt,var/log/journal}}
         echo 0123456789abcdef0123456789abcdef >"$tree/etc/machine-id" # with one, no presets are applied
         echo inside >"$tree/etc/hostname"
-        ln -s /usr/lib/systemd/system/multi-user.target "$tree/etc/systemd/system/default.target"
+        ln -sf /usr/lib/systemd/system/multi-user.target "$tree/etc/systemd/system/default.target"
         # The kernel's log and the console are the machine's own.
-        mkdir "$tree/etc/systemd/journald.conf.d"
+        mkdir -p "$tree/etc/systemd/journald.conf.d"
         printf '[Journal]\nReadKMsg=no\nAudit=no\n' >"$tree/etc/systemd/journald.conf.d/own.conf"
         for file in systemd-journald-audit.socket console-getty.service systemd-timesyncd.service; do
-            ln -s /dev/null "$tree/etc/systemd/system/$file"
+            ln -sf /dev/null "$tree/etc/systemd/system/$file"
         done
         cp {PROGRAMS}/activated.py {PROGRAMS}/ask.py "$tree/opt/"
         printf '[Socket]\nListen%s=/run/activated.%s\nFileDescriptorName=%s\nService=activated.service\n' \
@@ -245,7 +272,7 @@ OFF = r"""
     echo "powered off"
 """
 
-UP = (
+BOOTED = (
     TREE
     + WITHIN
     + r"""
@@ -254,6 +281,7 @@ UP = (
     until_ok is_up
 """
 )
+UP = OWN_TREE + BOOTED
 
 BOOT = Scenario(
     name="systemd as PID 1 to multi-user.target, its buses, journal and logind, and a poweroff",
@@ -298,6 +326,14 @@ BOOT = Scenario(
     ],
     timeout=60,
     where=(PRIVATE, SHARED),
+)
+
+DEBOOTSTRAPPED_BOOT = replace(
+    BOOT,
+    name=f"{BOOT.name}, of a debootstrapped tree",
+    server=DEBOOTSTRAPPED_TREE + BOOTED,
+    preparation=DEBOOTSTRAP_TIMEOUT,
+    long=True,
 )
 
 MANAGED = Scenario(
@@ -372,6 +408,22 @@ ACROSS = Scenario(
     where=(SERVER_INSIDE, CLIENT_INSIDE),
     note="not by systemctl and systemd-cat: systemd refuses a peer of another pid namespace, as the supervisor is",
 )
+
+
+@pytest.fixture(scope="session")
+def debootstrapped() -> Iterator[None]:
+    """A tree of packages of the machine's own release, from where its packages come."""
+    ran = subprocess.run(DEBOOTSTRAP, capture_output=True, text=True, timeout=DEBOOTSTRAP_TIMEOUT, check=False)
+    if ran.returncode:
+        pytest.fail(f"{' '.join(DEBOOTSTRAP)}\n{ran.stdout}\n{ran.stderr}", pytrace=False)
+    yield
+    shutil.rmtree(DEBOOTSTRAPPED)
+
+
+@placements([DEBOOTSTRAPPED_BOOT])
+@pytest.mark.usefixtures("debootstrapped")
+def test_debootstrapped(scenario: Scenario, world: str, same_as_native: Callable[[Scenario, str], None]) -> None:
+    same_as_native(scenario, world)
 
 
 @placements([ACTIVATION, NOTIFY, JOURNAL, SUITE, SLOW_SUITE, BOOT, MANAGED, ACROSS])

@@ -149,7 +149,6 @@ ANIMATED = Scenario(
 
 POOLS = Scenario(
     name="wl_shm: 2000 pools by one client, and one that is refused",
-    long=True,
     server=OUTER + weston(),
     steps=f"{STEPS}\ncc -O -Wall -o wlshm {PROGRAMS}/wlshm.c -lwayland-client"
     + r"""
@@ -204,6 +203,7 @@ XWAYLAND = Scenario(
 
 MANY = Scenario(
     name="20 windows at once",
+    long=True,
     server=OUTER + weston(),
     steps=STEPS
     + rf"""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final
 
-from afunix.abi.constants import SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
+from afunix.abi.constants import SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.sockaddr import SUN_PATH_OFFSET
 from afunix.core.message import Sent
@@ -23,8 +23,10 @@ from afunix.core.socket import LISTEN, Socket
 from afunix.supervisor import native as hostside
 from afunix.supervisor import paths
 from afunix.supervisor.caller import HostInode, TaskCaller
+from afunix.supervisor.emigrant import Emigrant
 from afunix.supervisor.inlet import Inlet
 from afunix.supervisor.link import Arrival, Link
+from afunix.supervisor.native import KINDS
 from afunix.supervisor.outlet import Outlet
 from afunix.supervisor.retry import Retry
 from afunix.syscalls import naming
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
     from afunix.core.kernel import Kernel
     from afunix.core.message import Message
     from afunix.supervisor.call import NotifiedCall
+    from afunix.supervisor.placeholder import Placeholder
     from afunix.supervisor.watch import Watch
 
 __all__ = ["Bridge"]
 
-KINDS: Final = {SOCK_STREAM: host.SOCK_STREAM, SOCK_DGRAM: host.SOCK_DGRAM, SOCK_SEQPACKET: host.SOCK_SEQPACKET}
 SIGINFO_SIZE: Final = 128
 ENDING: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
 AUTOBIND_TRIES: Final = 64
@@ -196,6 +198,10 @@ class Bridge:
     def refuse(self, message: Message, errno: int) -> None:
         """The host does not take a message."""
         self.refused[message] = errno
+
+    def leave(self, placeholder: Placeholder, native: host.socket) -> None:
+        """A virtual socket was passed outside, where the other end of this host socket is it."""
+        Emigrant(self, placeholder, native)
 
     def refusal(self, change: object) -> SyscallError | None:
         """What a call that has just queued messages must be told instead of its result, if anything."""

@@ -15,6 +15,7 @@ from afunix.supervisor import hostcalls
 from afunix.supervisor.borrowed import Borrowed, Traced
 from afunix.supervisor.caller import HostInode
 from afunix.supervisor.hostcalls import Gone
+from afunix.supervisor.native import may_leave
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 
@@ -64,7 +65,7 @@ class NotifiedCall:
     def files(self, descriptors: Sequence[int]) -> list[File]:
         """Copies of the caller's descriptors, on their way to somebody else. EBADF.
 
-        Unmodelled: a virtual socket for a program outside.
+        Unmodelled: for a program outside, a virtual socket that isn't connected, or is there already.
         """
         files: list[File] = []
         peer = self.sock.peer
@@ -75,8 +76,8 @@ class NotifiedCall:
                     raise SyscallError(Errno.EBADF)
                 held = self.supervisor.hold(self.task.take(number))
                 files.append(held)
-                if outside and held.subject is not None:
-                    raise Unmodelled("a virtual socket passed to a program outside")
+                if outside and held.subject is not None and not may_leave(held.subject.sock):
+                    raise Unmodelled("a virtual socket that isn't connected passed to a program outside")
         except BaseException:
             for file in files:
                 file.release()

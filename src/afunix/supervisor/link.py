@@ -21,6 +21,7 @@ from afunix.supervisor.native import CHUNK, Arrived, Outsider, Virtual
 if TYPE_CHECKING:
     from afunix.core.kernel import Kernel
     from afunix.core.message import Message
+    from afunix.supervisor.placeholder import Placeholder
     from afunix.supervisor.watch import Watch
 
 __all__ = ["Arrival", "Link", "Side"]
@@ -42,6 +43,9 @@ class Side(Protocol):
 
     def refuse(self, message: Message, errno: int) -> None:
         """The host does not take a message: the call that sends it, if it is under way, fails."""
+
+    def leave(self, placeholder: Placeholder, native: host.socket) -> None:
+        """A program outside was sent the other end of this host socket, which is to be a virtual socket's."""
 
 
 class Link:
@@ -114,11 +118,11 @@ class Link:
         if not isinstance(seen, Received):
             return False
         try:
-            sent = hostside.send(self.native, seen, flags=host.MSG_OOB if urgent else 0)
+            sent = hostside.send(self.native, seen, self.bridge.leave, flags=host.MSG_OOB if urgent else 0)
         except BlockingIOError:
             return False
         except Virtual:
-            self.bridge.warn("a virtual socket can't be passed to a program outside: its message is dropped")
+            self.bridge.warn("this virtual socket can't be passed to a program outside: its message is dropped")
             sent = len(seen.data)
         except OSError as error:
             self._cannot_send(error)
@@ -238,7 +242,10 @@ class Link:
             return
         elif self._reset:
             peer.error = Errno.ECONNRESET
-        far.close()
+        self._over()
+
+    def _over(self) -> None:
+        self.far.close()
 
     @property
     def unsent(self) -> bool:

@@ -9,21 +9,36 @@ import os
 import select
 import socket as host
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from afunix.abi.constants import SCM_CREDENTIALS, SIOCATMARK, SO_PEERGROUPS, SO_SNDBUFFORCE, SOCK_STREAM
+from afunix.abi.constants import (
+    SCM_CREDENTIALS,
+    SIOCATMARK,
+    SO_PEERGROUPS,
+    SO_SNDBUFFORCE,
+    SOCK_DGRAM,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+)
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.structs import UCRED, unpack_ucred
 from afunix.core.caller import BoundInode
 from afunix.core.credentials import CAP_SETGID, CAP_SETUID, Credentials, Ucred
 from afunix.core.message import Received
+from afunix.core.socket import ESTABLISHED
 from afunix.supervisor import hostcalls
 from afunix.supervisor.passed import HostFile
+from afunix.supervisor.placeholder import Placeholder
+
+if TYPE_CHECKING:
+    from afunix.core.file import File
+    from afunix.core.socket import Socket
 
 __all__ = [
     "CHUNK",
+    "KINDS",
     "Arrived",
     "Outsider",
     "Virtual",
@@ -31,11 +46,13 @@ __all__ = [
     "at_mark",
     "effective_as",
     "hung_up",
+    "may_leave",
     "peer_of",
     "receive",
     "send",
 ]
 
+KINDS: Final = {SOCK_STREAM: host.SOCK_STREAM, SOCK_DGRAM: host.SOCK_DGRAM, SOCK_SEQPACKET: host.SOCK_SEQPACKET}
 CHUNK: Final = 65536
 """How many bytes of a stream cross at once."""
 CREDENTIALS_ROOM: Final = host.CMSG_SPACE(UCRED.size)
@@ -48,7 +65,7 @@ MAY_SWITCH: Final = 1 << CAP_SETUID | 1 << CAP_SETGID
 
 
 class Virtual(Exception):  # noqa: N818 -- a gap, no failure
-    """A message carries a descriptor of a virtual socket, which is of no use outside."""
+    """A message carries a descriptor of a virtual socket that can't be passed outside."""
 
 
 class Outsider:
@@ -152,20 +169,60 @@ def _before_descriptors(native: host.socket, size: int) -> int:
     return length or size
 
 
-def send(native: host.socket, seen: Received, *, to: str | bytes | None = None, flags: int = 0) -> int:
+def send(
+    native: host.socket,
+    seen: Received,
+    leave: Callable[[Placeholder, host.socket], None],
+    *,
+    to: str | bytes | None = None,
+    flags: int = 0,
+) -> int:
     """Send what was seen in a queue, with descriptors and, where the host admits it, credentials.
 
+    For a virtual socket goes one end of a host socket pair; once that is sent, `leave` is given the other.
     How many bytes were taken: of a record all. OSError, also EAGAIN; Virtual.
     """
-    control: list[tuple[int, int, bytes]] = []
-    if seen.files:
-        fds: list[int] = []
-        for file in seen.files:
-            assert isinstance(file, HostFile)
-            if file.subject is not None:
-                raise Virtual
-            fds.append(file.fetch())
-        control.append((host.SOL_SOCKET, host.SCM_RIGHTS, b"".join(fd.to_bytes(4, "little") for fd in fds)))
+    if not seen.files:
+        return _send(native, seen, [], flags, to)
+    leaving: dict[Placeholder, tuple[host.socket, host.socket]] = {}
+    sent = False
+    try:
+        fds = b"".join(_outside(file, leaving).to_bytes(4, "little") for file in seen.files)
+        length = _send(native, seen, [(host.SOL_SOCKET, host.SCM_RIGHTS, fds)], flags, to)
+        sent = True
+    finally:
+        for ours, theirs in leaving.values():
+            theirs.close()
+            if not sent:
+                ours.close()
+    for placeholder, (ours, _) in leaving.items():
+        leave(placeholder, ours)
+    return length
+
+
+def may_leave(sock: Socket) -> bool:
+    """Whether a virtual socket can be passed to a program outside: a connected one of streams or records, once."""
+    return sock.type != SOCK_DGRAM and sock.state == ESTABLISHED and isinstance(sock.front, Placeholder)
+
+
+def _outside(file: File, leaving: dict[Placeholder, tuple[host.socket, host.socket]]) -> int:
+    """The descriptor that a program outside is to get for one that a message carries. Virtual."""
+    assert isinstance(file, HostFile)
+    held = file.fetch()
+    front = file.subject
+    if front is None:
+        return held
+    if front not in leaving:
+        if not may_leave(front.sock):
+            raise Virtual
+        leaving[front] = host.socketpair(host.AF_UNIX, KINDS[front.sock.type])
+        os.set_blocking(leaving[front][1].fileno(), os.get_blocking(held))
+    return leaving[front][1].fileno()
+
+
+def _send(
+    native: host.socket, seen: Received, control: list[tuple[int, int, bytes]], flags: int, to: str | bytes | None
+) -> int:
     flags |= host.MSG_DONTWAIT | host.MSG_NOSIGNAL
     address: tuple[str | bytes, ...] = () if to is None else (to,)
     who = seen.creds

@@ -93,14 +93,14 @@ class Outlet:
         source = self.bridge.natives.get(message.owner)
         try:
             if source is None and self.connected:
-                hostside.send(self.native, seen)
+                hostside.send(self.native, seen, self.bridge.leave)
             else:
-                hostside.send(source or self.native, seen, to=self._to)
+                hostside.send(source or self.native, seen, self.bridge.leave, to=self._to)
         except BlockingIOError:
             self._wait(source)
             return False
         except Virtual:
-            self.bridge.warn("not modelled: a virtual socket passed to a program outside")
+            self.bridge.warn("not modelled: a virtual socket that isn't connected passed to a program outside")
             self.bridge.refuse(message, Errno.ENOSYS)
         except OSError as error:
             self.bridge.refuse(message, error.errno or Errno.ECONNREFUSED)

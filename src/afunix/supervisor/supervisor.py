@@ -27,6 +27,7 @@ from afunix.core.wait import WaitQueue, WouldBlock
 from afunix.supervisor import hostcalls, trapcalls
 from afunix.supervisor.answers import Answers
 from afunix.supervisor.call import NotifiedCall
+from afunix.supervisor.emigrant import Emigrant
 from afunix.supervisor.host import host_limits
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.listener import Listener, Notification
@@ -215,6 +216,9 @@ class Supervisor:
             self._closing.add(sock)
             return
         front = sock.front
+        if isinstance(front, Emigrant):
+            front.left()
+            return
         if isinstance(front, Placeholder) and front.in_flight and front.keeps_itself():
             # The collector throws a queue away before it closes the socket, so that the peer sees no reset.
             while sock.queue:

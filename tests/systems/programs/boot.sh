@@ -1,11 +1,14 @@
-# boot.sh TREE: systemd as the first process of this pid namespace, in a tree of directories that has the machine's /usr.
+# boot.sh TREE: systemd as the first process of this pid namespace, in a tree of directories; one without a /usr of its
+# own is given the machine's.
 # Run in new pid, mount, UTS and cgroup namespaces.
 set -eu
 tree=$1
 mount --make-rprivate /
 mount --bind "$tree" "$tree"
-mount --bind /usr "$tree/usr"
-mount -o remount,bind,ro "$tree/usr"
+if ! [[ -e $tree/usr/bin ]]; then
+    mount --bind /usr "$tree/usr"
+    mount -o remount,bind,ro "$tree/usr"
+fi
 mount -t proc proc "$tree/proc"
 mount --bind "$tree/proc/sys" "$tree/proc/sys" # the machine's own settings, which systemd would raise
 mount -o remount,bind,ro "$tree/proc/sys"
@@ -13,7 +16,7 @@ mount -t sysfs -o ro sysfs "$tree/sys"
 mount -t cgroup2 cgroup2 "$tree/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 tmpfs "$tree/run"
 mount -t tmpfs -o mode=755 tmpfs "$tree/dev"
-mkdir "$tree/dev/pts" "$tree/dev/shm"
+mkdir -p "$tree/dev/pts" "$tree/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts "$tree/dev/pts"
 mount -t tmpfs tmpfs "$tree/dev/shm"
 for name in null zero full random urandom tty; do cp -a "/dev/$name" "$tree/dev/"; done

@@ -1,10 +1,11 @@
 /*
- * Many wl_shm pools in memfds, as fast as they can be made: their descriptors fill the client's buffer and the
- * connection. Then one that the compositor cannot map.
+ * Many wl_shm pools in memfds, as fast as the compositor takes them: their descriptors fill the connection. Then one
+ * that it cannot map.
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,18 @@ static int file(int size) {
 	return fd;
 }
 
+/*
+ * Before libwayland's room for 28 descriptors is full: it would flush by itself then, take a full connection for a fatal
+ * EAGAIN, and never leave wl_display_roundtrip, which tries again after EAGAIN.
+ */
+static void flush(struct wl_display *display) {
+	struct pollfd connection = {.fd = wl_display_get_fd(display), .events = POLLOUT};
+	while (wl_display_flush(display) < 0) {
+		if (errno != EAGAIN || poll(&connection, 1, -1) < 0)
+			err(1, "flush");
+	}
+}
+
 int main(void) {
 	static const struct wl_registry_listener globals = {global, global_remove};
 	static const struct wl_shm_listener listener = {format};
@@ -60,6 +73,8 @@ int main(void) {
 		struct wl_buffer *buffer = wl_shm_pool_create_buffer(pool, size, 32, 32, 128, WL_SHM_FORMAT_XRGB8888);
 		wl_shm_pool_destroy(pool);
 		wl_buffer_destroy(buffer);
+		if (i % 20 == 19)
+			flush(display);
 	}
 	if (wl_display_roundtrip(display) < 0)
 		err(1, "after %d pools", POOLS);

@@ -13,8 +13,10 @@ main([Mode, Name]) ->
 named("@" ++ Name) -> {local, [0 | Name]};
 named(Name) -> {local, Name}.
 
+%% Without exit_on_close set to false, the end of what a client says drops what the client has not read yet.
 serve(Address) ->
-    {ok, Listener} = gen_tcp:listen(0, [{ifaddr, Address}, binary, {active, false}, {backlog, 100}]),
+    Options = [binary, {active, false}, {backlog, 100}, {exit_on_close, false}],
+    {ok, Listener} = gen_tcp:listen(0, [{ifaddr, Address} | Options]),
     accept(Listener).
 
 accept(Listener) ->
