@@ -19,11 +19,14 @@ __all__ = ["Parked"]
 class Parked:
     """A call that waits: its body, the queues it is in, and its deadline. It may be a core `Taker`."""
 
-    __slots__ = ("body", "call", "data", "deadline", "done", "due", "queues", "since", "size", "sock", "supervisor")
+    __slots__ = (
+        "body", "call", "data", "deadline", "done", "due", "queues", "since", "size", "sock", "supervisor", "tid",
+    )  # fmt: skip
 
     def __init__(self, supervisor: Supervisor, call: NotifiedCall, body: Generator[WouldBlock, Any, Answer]) -> None:
         self.supervisor = supervisor
         self.call = call
+        self.tid = call.tid
         self.body = body
         self.sock: Socket | None = getattr(call, "sock", None)
         self.queues: WouldBlock | None = None

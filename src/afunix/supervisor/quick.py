@@ -49,6 +49,7 @@ class WaitingRead(Parked):
     def __init__(self, supervisor: Supervisor, ident: int, task: Task, args: tuple[int, ...], sock: Socket) -> None:
         self.supervisor = supervisor
         self.sock = sock
+        self.tid = task.tid
         self._ident = ident
         self._task = task
         self._args = args
@@ -65,7 +66,7 @@ class WaitingRead(Parked):
     def call(self) -> NotifiedCall:  # type: ignore[override]
         """The call, as handlers see it."""
         if self._call is None:
-            self._call = NotifiedCall(self.supervisor, self._ident, self._task.tid, self._task, "read", self._args)
+            self._call = NotifiedCall(self.supervisor, self._ident, self.tid, self._task, "read", self._args)
             self._call.sock = self.sock
         return self._call
 
@@ -89,14 +90,12 @@ class WaitingRead(Parked):
         supervisor = self.supervisor
         if data is not None:
             self.data = None
-            tid = self._task.tid
             try:
-                written = _vm_write(tid, self._args[1], data) == len(data)
+                written = _vm_write(self.tid, self._args[1], data) == len(data)
             except OSError:
                 written = False
             if written:
-                self.done = True
-                del supervisor.parked[tid]
+                supervisor.unpark(self)
                 if not _answer(supervisor.listener.fd, self._ident, len(data), 0, 0):
                     hand_back(self.sock, data)
                 return

@@ -300,7 +300,7 @@ class Supervisor:
     def retake(self, parked: Parked) -> None:
         """A read that only waited has more to do now: run it from its beginning."""
         parked.leave()
-        self._unpark(parked)
+        self.unpark(parked)
         self.perform(parked.call, transfer.read)
 
     def _freed(self) -> bool:
@@ -320,17 +320,17 @@ class Supervisor:
                 data, parked.data = parked.data, None
                 wait = parked.body.send(data)
         except StopIteration as stop:
-            self._unpark(parked)
+            self.unpark(parked)
             self._answer(call, stop.value)
         except SyscallError as error:
-            self._unpark(parked)
+            self.unpark(parked)
             self._fail(call, error)
         except Gone:
-            self._unpark(parked)
+            self.unpark(parked)
             self._answers.lost(call)
         except Exception as error:
             # It is this call's, not that of whoever woke it.
-            self._unpark(parked)
+            self.unpark(parked)
             self.listener.fail(call.id, self._failure(error))
         else:
             if call.id in self.listener.stand_ins:
@@ -351,10 +351,11 @@ class Supervisor:
             if self.kernel.changed:
                 self.mirror()
 
-    def _unpark(self, parked: Parked) -> None:
+    def unpark(self, parked: Parked) -> None:
+        """A call waits no longer; nor does the end of its socket, if it waited for that."""
         parked.done = True
-        if self.parked.get(parked.call.tid) is parked:
-            del self.parked[parked.call.tid]
+        if self.parked.get(parked.tid) is parked:
+            del self.parked[parked.tid]
         if self._closing and parked.sock in self._closing:
             self._closed_last.append(parked.sock)
 
@@ -401,7 +402,7 @@ class Supervisor:
         call = parked.call
         restart = parked.queues is None or parked.queues.deadline is None
         parked.leave()
-        self._unpark(parked)
+        self.unpark(parked)
         try:
             parked.body.throw(SyscallError(Errno.EINTR))
         except StopIteration as stop:
@@ -420,7 +421,7 @@ class Supervisor:
     def _abandoned(self, parked: Parked) -> None:
         """The thread of a parked call was killed. What it had sent stays sent, what it had received goes back."""
         parked.leave()
-        self._unpark(parked)
+        self.unpark(parked)
         try:
             parked.body.throw(SyscallError(Errno.EINTR))
         except StopIteration as stop:

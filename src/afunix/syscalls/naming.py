@@ -141,18 +141,18 @@ def _accept_later(call: Call, sock: Socket, flags: int) -> Generator[WouldBlock,
 
 def _accepted(call: Call, sock: Socket, embryo: Socket, flags: int) -> Answer:
     embryo.nonblock = bool(flags & SOCK_NONBLOCK)
-    embryo.uid = call.caller.credentials.euid
-    if call.args[1]:
-        try:
+    try:
+        embryo.uid = call.caller.credentials.euid
+        if call.args[1]:
             peer = embryo.peer
             write_address(call, (peer.address if peer else None) or b"", call.args[1], call.args[2])
-        except SyscallError:
-            # The kernel has taken the connection by now, and drops it (do_accept).
-            embryo.close()
-            raise
-        except BaseException:
-            connection.return_embryo(sock, embryo)
-            raise
+    except SyscallError:
+        # The kernel has taken the connection by now, and drops it (do_accept).
+        embryo.close()
+        raise
+    except BaseException:  # the thread was killed
+        connection.return_embryo(sock, embryo)
+        raise
     return Install(embryo, bool(flags & SOCK_CLOEXEC), lambda: connection.return_embryo(sock, embryo))
 
 
