@@ -29,7 +29,7 @@ InodeOf = Callable[[Socket], int]
 
 def sockets_in(kernel: Kernel, net: Hashable) -> list[Socket]:
     """All sockets of a network namespace, in the order in which they were made."""
-    return [sock for sock in kernel.sockets if sock.net == net]
+    return [sock for sock in kernel.sockets.values() if sock.net == net]
 
 
 def references(sock: Socket) -> int:

@@ -49,7 +49,7 @@ class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
     __slots__ = (
-        "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error",
+        "__weakref__", "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error",
         "front", "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline",
         "options", "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred",
         "peer_groups", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readers", "shut", "sndbuf", "sndtimeo",
@@ -67,7 +67,7 @@ class Socket(File):
         self.uid = 0
         kernel.sockets_made += 1
         self.number = kernel.sockets_made
-        kernel.sockets[self] = None
+        kernel.sockets[self.number] = self
         self.state = CLOSED
         self.shut = 0
         self.error: Errno | None = None

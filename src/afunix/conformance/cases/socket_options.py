@@ -185,14 +185,16 @@ def what_fstat_shows(p: Process, kind: int) -> None:
 @case("OPT-5a", types=ALL)
 def not_to_wait_is_the_descriptions(p: Process, kind: int) -> None:
     """Duplicates share it."""
-    _, two = p.socketpair(kind)
+    one, two = p.socketpair(kind)
     copy = p.dup(two)
     p.ioctl_set(two, FIONBIO, 1)
     assert p.recv(copy) == EAGAIN
     assert p.status_flags(copy) == O_RDWR | O_NONBLOCK
     p.set_status_flags(copy, 0)
-    p.set_timeout(two, SO_RCVTIMEO, 0.5)
-    assert p.begin(p.recv, two).blocks
+    waiting = p.begin(p.recv, two)
+    assert waiting.blocks
+    p.send(one, b"x")
+    assert waiting.result == b"x"
     p.set_status_flags(two, O_NONBLOCK)
     assert p.recv(copy) == EAGAIN
 
