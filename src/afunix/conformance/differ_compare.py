@@ -70,15 +70,15 @@ def comparable(record: Record, found: Found) -> Found:
         header, name, control, *others = windows
         # Control messages of a receive that fails are in memory, but their length is not told.
         windows = [header, *others] if value < 0 else [header, name, without_times(control), *others]
-        if any(wrong[:2] == CONTROL_POINTER for wrong in spoil):
-            # A control message for a bad pointer is written as far as whole words go.
-            del windows[-1]
     elif operation == "recvmmsg":
         headers, data, control, *others = windows
         assert isinstance(control, bytes)
         known = () if spoil else range(max(value, 0))
         pieces = [without_times(control[CONTROL_STEP * at : CONTROL_STEP * (at + 1)]) for at in known]
         windows = [headers, data, *pieces, *others]
+    if operation in ("recvmsg", "recvmmsg") and any(wrong[:2] == CONTROL_POINTER for wrong in spoil):
+        # A control message for a bad pointer is written as far as whole words go.
+        del windows[-1]
     elif operation == "epoll_wait":
         (events,) = windows
         assert isinstance(events, bytes)
