@@ -83,6 +83,7 @@ class Endpoint(standard.socket):
         opened(self)
         if fileno is None:
             process = current()
+            process.check_alive()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else operator.index(type)
             with kernel.lock:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align, cmsg_space
 from afunix.core import ancillary
+from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.core.pidfd import Pidfd
 from afunix.inproc import host, numbers
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from afunix.core.credentials import Ucred
     from afunix.core.message import Received
     from afunix.core.socket import Socket
+    from afunix.inproc.kernel import Kernel
     from afunix.inproc.process import Process
 
 __all__ = ["HostFile", "control", "file_of", "install", "outgoing", "pidfd_of", "release"]
@@ -39,9 +41,15 @@ class HostFile(File):
         host.CLOSE(self.fd)
 
 
-def file_of(number: int) -> File:
-    """A new reference to what a virtual or host number refers to: EBADF as OSError."""
-    file: File = HostFile(number) if number < numbers.FIRST else numbers.find(number)[2]
+def file_of(kernel: Kernel, number: int) -> File:
+    """A new reference to what a virtual or host number refers to: EBADF as OSError. `Unmodelled`: another kernel's."""
+    file: File
+    if number < numbers.FIRST:
+        file = HostFile(number)
+    else:
+        process, _, file = numbers.find(number)
+        if process.kernel is not kernel:
+            raise Unmodelled("a descriptor of one kernel in a message of another")
     file.acquire()
     return file
 
@@ -72,7 +80,7 @@ def release(files: Iterable[File]) -> None:
 
 
 def outgoing(
-    process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
+    process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] | None = None
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
     wrong: SyscallError | None = None
@@ -84,6 +92,7 @@ def outgoing(
     except ancillary.BadControl as error:
         fds, creds, wrong = error.fds, None, error
     files: list[File] = []
+    open_file = open_file or partial(file_of, process.kernel)
     try:
         for fd in fds:
             files.append(open_file(fd))
