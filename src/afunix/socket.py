@@ -8,8 +8,8 @@ from __future__ import annotations
 import socket as _standard
 from typing import Any as _Any
 
-from afunix.abi import constants as _constants
 from afunix.abi.message import cmsg_len, cmsg_space
+from afunix.inproc.host import LACKING as _LACKING
 from afunix.inproc.socket import fromfd, recv_fds, send_fds, socket, socketpair
 
 __all__ = ["CMSG_LEN", "CMSG_SPACE", "fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
@@ -22,11 +22,7 @@ for _name, _value in vars(_standard).items():
     if not _name.startswith("_") and _name not in globals():
         globals()[_name] = _value
 
-_ADDED = ("AF_UNIX", "SOCK_", "MSG_", "SO_", "SOL_SOCKET", "SCM_", "SHUT_")
-
-for _name, _value in vars(_constants).items():
-    if _name.startswith(_ADDED) and not hasattr(_standard, _name):
-        globals()[_name] = _value
+globals().update(_LACKING)
 
 __all__ += [name for name in globals() if not name.startswith("_") and name not in __all__ and name != "annotations"]
 

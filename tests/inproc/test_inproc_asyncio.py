@@ -9,11 +9,13 @@ import gc
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sides import me
 
 import afunix
 from afunix import asyncio as unix
@@ -59,11 +61,10 @@ def runs(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
 @contextlib.contextmanager
 def letter(text: bytes = b"letter") -> Iterator[int]:
     """A descriptor of a file of the host."""
-    fd = os.memfd_create("letter")
-    os.write(fd, text)
-    os.lseek(fd, 0, os.SEEK_SET)
-    yield fd
-    os.close(fd)
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        yield file.fileno()
 
 
 def read_and_close(fds: Any) -> list[bytes]:
@@ -85,17 +86,17 @@ async def channels(kind: int = SEQPACKET, **options: Any) -> AsyncIterator[tuple
 @runs
 async def test_streams(path: str) -> None:
     """Lines as ever; descriptors with their bytes; credentials of who sends and of who connected."""
-    me = unix.Credentials(os.getpid(), os.getuid(), os.getgid())
+    mine = unix.Credentials(*me())
     ended = asyncio.Event()
 
     async def serve(reader: unix.StreamReader, writer: unix.StreamWriter) -> None:
-        assert writer.peer == me
+        assert writer.peer == mine
         assert await reader.readline() == b"hello\n"
         assert reader.take_fds() == ()
         with letter() as fd:
             writer.send_fds(b"take this", [fd, fd])
         message = await reader.recv()
-        assert message == unix.Message(b"thanks", credentials=me)
+        assert message == unix.Message(b"thanks", credentials=mine)
         writer.write(message.data.upper())
         await writer.drain()
         writer.write_eof()
@@ -175,7 +176,7 @@ async def test_records(path: str) -> None:
                 message.close()
 
     async with await unix.start_channel_server(serve, path), await unix.open_channel(path) as channel:
-        assert channel.peer == (os.getpid(), os.getuid(), os.getgid())
+        assert channel.peer == me()
         for record in (b"one", b"", b"two", b"", b"", b"x" * 100_000):
             await channel.send(record)
         for record in (b"ONE", b"", b"TWO", b"", b"", b"X" * 100_000):
@@ -212,7 +213,7 @@ async def test_datagrams(tmp_path: Path) -> None:
             await two.send(b"to the peer", [fd])
         message = await one.recv()
         assert (message.data, message.address, message.flags) == (b"to the peer", names[1], 0)
-        assert message.credentials == (os.getpid(), os.getuid(), os.getgid())
+        assert message.credentials == me()
         assert read_and_close(message.fds) == [b"letter"]
         await one.send(b"back", address=message.address)
         assert await two.recv() == unix.Message(b"back", address=names[0])
@@ -228,10 +229,10 @@ async def test_datagrams(tmp_path: Path) -> None:
 async def test_credentials_can_be_said() -> None:
     """As SCM_CREDENTIALS, if the sender may."""
     async with channels(credentials=True) as (one, two):
-        me = (os.getpid(), os.getuid(), os.getgid())
-        await two.send(b"x", credentials=unix.Credentials(*me))
-        assert (await one.recv()).credentials == me
-        if os.getuid() == 0:
+        mine = me()
+        await two.send(b"x", credentials=unix.Credentials(*mine))
+        assert (await one.recv()).credentials == mine
+        if mine[1] == 0:
             said = unix.Credentials(os.getpid(), 1000, 100)
             await two.send(b"x", credentials=said)
             assert (await one.recv()).credentials == said

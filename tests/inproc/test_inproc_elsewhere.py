@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -39,9 +42,25 @@ def hide(functions=True):
     for name in ("poll", "epoll"): delattr(select, name)
     for name in ("PollSelector", "EpollSelector"): delattr(selectors, name)
     selectors.DefaultSelector = selectors.SelectSelector
-    for name in ("getuid", "getgid", "geteuid", "getegid", "getgroups", "sched_yield", "chown", "readlink",
-                 "mkfifo", "get_blocking", "set_blocking"):
-        if functions and hasattr(os, name): delattr(os, name)
+    if functions: hide_functions()
+
+FUNCTIONS = {
+    os: ("getuid", "getgid", "geteuid", "getegid", "getgroups", "sched_yield", "chown", "lchown", "mkfifo",
+         "mknod", "fork", "register_at_fork", "readv", "writev", "get_blocking", "set_blocking", "memfd_create",
+         "eventfd", "pidfd_open", "O_PATH", "O_NONBLOCK", "O_CLOEXEC", "O_NOFOLLOW"),
+    signal: ("setitimer", "pthread_kill", "pidfd_send_signal", "SIGALRM", "SIGUSR1", "SIGKILL", "SIGTERM"),
+}
+hidden = []
+
+def hide_functions():
+    for module, names in FUNCTIONS.items():
+        for name in names:
+            if hasattr(module, name):
+                hidden.append((module, name, getattr(module, name)))
+                delattr(module, name)
+
+def show_functions():
+    while hidden: setattr(*hidden.pop())
 '''
 
 PROGRAM = """
@@ -101,13 +120,19 @@ with afunix.patch():
 """
 
 
-def run(program: str, *arguments: str) -> str:
+def run(program: str, *arguments: str, autoload: bool = True) -> str:
+    """What a program says, before which the definitions stand; autoload: whether pytest's plugins, such as anyio's,
+    which does not work without AF_UNIX, are loaded."""
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", HIDDEN + program, *arguments],
         capture_output=True,
         text=True,
         timeout=110,
-        env={**os.environ, "PYTHONPATH": str(TESTS / "core")},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(TESTS / "core"),
+            **({} if autoload else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}),
+        },
         check=False,
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
@@ -166,6 +191,62 @@ def test_asyncio_without_posix() -> None:
     assert run(ASYNCIO) == "done\n"
 
 
+LEFT_OUT = {
+    "[host": "is about the host's own sockets",
+    "host]": "so it is",
+    "names_on_the_host": "the host has no socket inodes",
+    "owners_on_the_host": "nor owners",
+    "natively": "compares with the host's own names",
+    "masks": "compares with the host's poll",
+    "without_the_patch": "has sockets of the host in the same loop",
+    "stock_asyncio": "asyncio has nothing for Unix sockets where it was imported without AF_UNIX",
+    "socketserver": "nor has socketserver",
+    "interrupt_leaves_nothing": "a signal comes from a timer of POSIX",
+    "signal_handler_may_return": "so it does",
+    "fork": "no host without POSIX forks",
+}
+"""What of the tests can't apply, by a part of its name, and why."""
+
+IN_PROCESS = ("socket", "select", "process", "waiting", "patch", "names", "pidfd", "asyncio")
+
+TESTS_OF_OURS = """
+hide()
+import importlib
+for name in ("socket", "select", "selectors", "asyncio", "inproc.patching", "inproc.leaks"):
+    importlib.import_module(f"afunix.{name}")  # which so finds nothing of what is hidden
+show_functions()
+import pytest
+class Hide:
+    def pytest_runtestloop(self, session):
+        session.config._tmp_path_factory.getbasetemp()  # which asks whose it is
+        hide_functions()
+status = pytest.main(plugins=[Hide()], args=[
+    "-q", "-p", "no:cacheprovider", "-p", "afunix.pytest_plugin", "-p", "pytest_timeout", "--timeout-method=thread",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]])
+show_functions()
+assert not status, status
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_in_process_tests_without_posix(name: str) -> None:
+    """The tests of this directory, with all of it hidden from the package and from themselves."""
+    wanted = " and ".join(f"not {part}" for part in LEFT_OUT)
+    said = run(TESTS_OF_OURS, str(TESTS / "inproc" / f"test_inproc_{name}.py"), "-k", wanted, autoload=False)
+    passed = re.search(r"(\d+) passed", said)
+    assert passed is not None
+    assert int(passed[1]) >= {"process": 5, "waiting": 3, "names": 2, "pidfd": 6}.get(name, 8)
+
+
+def test_the_readme_without_posix(tmp_path: Path) -> None:
+    """Its test of a server that is handed a file and looks at who sends it."""
+    readme = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_readme.py").write_text(block)
+    assert "1 passed" in run(TESTS_OF_OURS, str(tmp_path / "test_readme.py"), autoload=False)
+
+
 def test_hidden_is_hidden() -> None:
     """What is said to be hidden can't be used."""
     assert (
@@ -184,6 +265,7 @@ def test_core_without_posix() -> None:
     """The core's own tests, but those that hold it against the host, run with all that hidden from the package."""
     chosen = ["test_blocking", "test_collector", "test_connection", "test_datagram", "test_flight"]
     chosen += ["test_names", "test_stream", "test_process", "test_filesystem", "test_readiness"]
+    chosen += ["test_inode", "test_pathwalk"]
     files = [str(TESTS / "core" / f"{name}.py") for name in chosen]
     program = """
 import pytest

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import afunix
+from afunix.inproc.leaks import LeakCheck
 
 KINDS = {
     "native": contextlib.nullcontext,
@@ -275,6 +276,19 @@ def test_names_on_the_host(tmp_path: Path) -> None:
     assert (tmp_path / "t").is_socket()
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(ConnectionRefusedError):
         sock.connect(str(tmp_path / "t"))
+
+
+def test_names_left_on_the_host(tmp_path: Path) -> None:
+    """The leak check finds those that are still there."""
+    kernel = afunix.Kernel(filesystem="host")
+    with LeakCheck() as check, afunix.patch(kernel):
+        for name in ("left", "gone", "moved"):
+            bound(tmp_path / name)
+        os.unlink(tmp_path / "gone")
+        os.rename(tmp_path / "moved", tmp_path / "elsewhere")
+        (leak,) = check.leaks(kernel)
+    assert leak.what == f"the name {tmp_path / 'left'}"
+    assert "in bound: sock.bind" in leak.made[0]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give files to simulated users")

@@ -22,6 +22,7 @@ from afunix.abi.constants import (
     SOL_SOCKET,
 )
 from afunix.core.errors import Unmodelled
+from afunix.core.process import SIGKILL
 
 GONE = POLLIN | POLLHUP
 
@@ -52,7 +53,7 @@ def test_peer() -> None:
         assert poll.poll(0) == epoll.poll(0) == []
         signal.pidfd_send_signal(pidfd, 0)
         assert client.alive
-        threading.Timer(0.05, signal.pidfd_send_signal, (pidfd, signal.SIGKILL)).start()
+        threading.Timer(0.05, signal.pidfd_send_signal, (pidfd, SIGKILL)).start()
         assert poll.poll(20_000) == [(pidfd, GONE)]
         assert not client.alive
         assert epoll.poll(0) == [(pidfd, GONE)]
@@ -65,7 +66,7 @@ def test_peer() -> None:
         late = accepted.getsockopt(SOL_SOCKET, SO_PEERPIDFD)
         assert select.select([late], [], [], 0)[0] == [late], "of a process that is gone already, as in Linux 6.18"
         with pytest.raises(ProcessLookupError):
-            signal.pidfd_send_signal(late, signal.SIGKILL)
+            signal.pidfd_send_signal(late, SIGKILL)
         epoll.close()
         for fd in (pidfd, late):
             os.close(fd)
@@ -105,7 +106,7 @@ def test_raw_calls(kernel: afunix.Kernel) -> None:
     pidfd = calls.pidfd_open(two.pid)
     assert pidfd == 0
     with pytest.raises(PermissionError):
-        calls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        calls.pidfd_send_signal(pidfd, SIGKILL)
     with pytest.raises(PermissionError):
         calls.kill(two.pid)
     with pytest.raises(ProcessLookupError):
@@ -113,7 +114,7 @@ def test_raw_calls(kernel: afunix.Kernel) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         calls.pidfd_open(two.pid, 1)
     with pytest.raises(Unmodelled):
-        kernel.process().syscalls.kill(one.pid, signal.SIGTERM)
+        kernel.process().syscalls.kill(one.pid, 15)
     with pytest.raises(OSError, match="Bad file descriptor"):
         calls.pidfd_send_signal(calls.socket(), 0)
     assert calls.poll([(pidfd, POLLIN)], 0.0) == []

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from sides import Side
+from sides import Side, me
 
 
 def test_stream(side: Side) -> None:
@@ -350,7 +350,7 @@ def test_options(side: Side) -> None:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10000)
         assert one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 20000
         pid, uid, gid = struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        assert (pid, uid, gid) == (os.getpid(), os.getuid(), os.getgid())
+        assert (pid, uid, gid) == me()
         with pytest.raises(OSError, match="Protocol not available"):
             one.getsockopt(socket.SOL_SOCKET, 9999)
 

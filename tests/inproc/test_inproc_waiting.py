@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,57 @@ def test_garbage_collected_within_an_operation(kernel: afunix.Kernel) -> None:
         kernel.settle()
         assert two.recv(1) == b""
         two.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_fork_amid_operations(pair: tuple[socket, socket]) -> None:
+    """A child has a copy of the kernel that works, whatever other threads were doing when it was made."""
+    one, two = pair
+    over = threading.Event()
+
+    def play() -> None:
+        while not over.is_set():
+            one.send(b"x")
+            two.recv(1)
+
+    threads = [threading.Thread(target=play) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(30):
+            child = os.fork()
+            if not child:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(20)
+                here, there = one._process.socketpair()
+                here.send(b"from the copy")
+                os._exit(there.recv(100) != b"from the copy")
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_threads_bind_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many at once in a directory that nobody has looked at before: no name is lost."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(20):
+        directory = tmp_path / f"d{number}"
+        directory.mkdir()
+        os.chdir(directory)
+        kernel = afunix.Kernel()
+        together = threading.Barrier(6)
+
+        def bind(name: str, process: afunix.Process = kernel.main, together: threading.Barrier = together) -> None:
+            with process.socket() as sock:
+                together.wait()
+                sock.bind(name)
+
+        threads = [threading.Thread(target=bind, args=(f"s{index}",)) for index in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        path = os.fsencode(directory)
+        assert sorted(kernel.filesystem.listdir(kernel.main.core, path)) == [b"s%d" % index for index in range(6)]

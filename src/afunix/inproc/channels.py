@@ -75,6 +75,7 @@ class Channel:
 
     def __init__(self, sock: standard.socket, size: int = SIZE) -> None:
         self._transport, self._protocol = create_transport(_Protocol, sock, size=size)
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<afunix Channel of {self._transport!r}>"
@@ -116,7 +117,7 @@ class Channel:
             if protocol.lost is not None:
                 raise protocol.lost
             if protocol.ended:
-                raise EOFError("the peer has closed the connection")
+                raise EOFError("the channel is closed" if self._closed else "the peer has closed the connection")
             protocol.news.clear()
             await protocol.news.wait()
         message = protocol.messages.popleft()
@@ -140,6 +141,7 @@ class Channel:
 
     def close(self) -> None:
         """Close once all is sent; messages that nobody received are thrown away, their descriptors closed."""
+        self._closed = True
         self._transport.close()
         for message in self._protocol.messages:
             if isinstance(message, Message):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import socket as standard
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -83,6 +84,7 @@ class Endpoint(standard.socket):
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         if fileno is None and family == AF_UNIX:
             process = current()
+            process.check_alive()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else operator.index(type)
             kernel.lock.acquire()
@@ -188,13 +190,17 @@ class Endpoint(standard.socket):
         self._take = nothing_to_take
         self._put = nothing_to_put
 
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:  # modules are emptied at the end
+    def __del__(
+        self, _warn: Callable[..., None] = warnings.warn, _at_the_end: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
         try:
             sock = self._sock
             if sock is None and self._kind:
                 return
         except AttributeError:  # it was never made
             sock = None
+        if _at_the_end():
+            return  # modules are empty by now, and nothing is left that could be told
         if sock is None:
             super().__del__()  # type: ignore[misc]
             return

@@ -27,7 +27,7 @@ from afunix.core.memfile import MemoryFile
 from afunix.core.pipe import PipeReader, PipeWriter
 from afunix.core.socket import Socket
 from afunix.inproc import host, numbers, paths
-from afunix.inproc.host import os_error
+from afunix.inproc.host import bad_descriptor, os_error
 
 __all__ = ["FCNTL", "REPLACED", "SIGNAL"]
 
@@ -214,8 +214,17 @@ _DESCRIPTORS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
+ADDED: Final = ("get_blocking", "set_blocking", "pidfd_send_signal")
+"""Functions that are there under `afunix.patch` for virtual descriptors, even if the host has none like them."""
+
+
+def _lacking(fd: int, *_: Any) -> Any:
+    """Stands for such a function: there is no host descriptor that it could be about."""
+    raise bad_descriptor()
+
+
 def _bound(module: Any, functions: dict[str, Callable[..., Any]]) -> dict[str, Any]:
-    """By name: what stands in a module under `afunix.patch`, where the host has such a thing."""
+    """By name: what stands in a module under `afunix.patch`."""
 
     def stand_in(function: Callable[..., Any], real: Any) -> Callable[..., Any]:
         @functools.wraps(real)
@@ -224,7 +233,11 @@ def _bound(module: Any, functions: dict[str, Callable[..., Any]]) -> dict[str, A
 
         return replacement
 
-    return {name: stand_in(made, getattr(module, name)) for name, made in functions.items() if hasattr(module, name)}
+    return {
+        name: stand_in(function, getattr(module, name, _lacking))
+        for name, function in functions.items()
+        if hasattr(module, name) or name in ADDED
+    }
 
 
 REPLACED: Final = _bound(os, {**paths.FUNCTIONS, **_DESCRIPTORS})

@@ -24,6 +24,7 @@ from afunix.abi import constants
 from afunix.abi.errno import Errno, SyscallError
 
 __all__ = [
+    "LACKING",
     "SOCKET",
     "Pipe",
     "os_error",
@@ -83,6 +84,14 @@ def to_linux(names: str, host: Any = socket) -> dict[int, int]:
 
 _MSG: Final = to_linux("MSG_")
 _MSG_BACK: Final = {linux: here for here, linux in _MSG.items()}
+
+
+LACKING: Final = {
+    name: value
+    for name, value in vars(constants).items()
+    if name.startswith(("AF_UNIX", "SOCK_", "MSG_", "SO_", "SOL_SOCKET", "SCM_", "SHUT_")) and not hasattr(socket, name)
+}
+"""What the host's module `socket` has no constants for, with Linux's numbers."""
 
 
 def to_linux_flags(flags: int) -> int:

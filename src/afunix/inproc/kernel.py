@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -76,6 +78,7 @@ class Kernel:
         if isinstance(self.namespace, Filesystem):
             self._begin(self.namespace)
         interrupts.watch(self)
+        _kernels.add(self)
 
     def _begin(self, tree: Filesystem) -> None:
         root = self.table.spawn(cwd=tree.root, root=tree.root, umask=0)
@@ -111,10 +114,14 @@ class Kernel:
         """A new process with an empty descriptor table, in the root directory.
 
         capabilities: a bit mask; unless given all of them for uid 0 and none for others. nofile: RLIMIT_NOFILE.
-        net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid.
+        net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid. ValueError:
+        this pid is not free.
         """
+        uid, gid = operator.index(uid), operator.index(gid)
         root = getattr(self.namespace, "root", None)
         with self.lock:
+            if pid is not None and (pid in self.table.processes or not 0 < pid < PID_MAX):
+                raise ValueError(f"no free process number: {pid}")
             try:
                 core = self.table.spawn(
                     cwd=root,
@@ -175,6 +182,25 @@ class Kernel:
         self.roused = self.signalled = False
         YIELD()
 
+
+_kernels: weakref.WeakSet[Kernel] = weakref.WeakSet()
+_forking: list[Kernel] = []
+
+
+def _before_fork() -> None:
+    """A child has the threads of nobody else: no operation of theirs may be half done in its copy of a kernel."""
+    for kernel in list(_kernels):
+        kernel.lock.acquire()
+        _forking.append(kernel)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []

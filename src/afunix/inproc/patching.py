@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from afunix.abi.constants import AF_UNIX, SOCK_STREAM
+from afunix.abi.constants import SOCK_STREAM
+from afunix.abi.message import cmsg_len, cmsg_space
 from afunix.inproc import files, host, interrupts, numbers
 from afunix.inproc.epoll import epoll
 from afunix.inproc.kernel import Kernel, _inner, _patched
@@ -55,11 +56,15 @@ def _close(fd: int) -> None:
 
 _ORIGINAL_CLOSE: Final[Any] = getattr(standard_socket, "close", os.close)
 
+PASSING: Final = {"CMSG_LEN": cmsg_len, "CMSG_SPACE": cmsg_space, "recv_fds": recv_fds, "send_fds": send_fds}
+"""What not every host's `socket` has; where it does, it works on any socket."""
+
 REPLACED: Final[list[tuple[ModuleType, dict[str, Any]]]] = [
     (
         standard_socket,
         {
-            "AF_UNIX": getattr(standard_socket, "AF_UNIX", AF_UNIX),
+            **host.LACKING,
+            **{name: made for name, made in PASSING.items() if not hasattr(standard_socket, name)},
             "close": _close,
             "dup": _dup,
             "fromfd": fromfd,
