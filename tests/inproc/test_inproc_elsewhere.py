@@ -195,6 +195,7 @@ LEFT_OUT = {
     "[host": "is about the host's own sockets",
     "host]": "so it is",
     "names_on_the_host": "the host has no socket inodes",
+    "names_left_on_the_host": "so there are none to be left",
     "owners_on_the_host": "nor owners",
     "natively": "compares with the host's own names",
     "masks": "compares with the host's poll",

@@ -25,6 +25,7 @@ from afunix.abi.constants import (
     SO_PEERCRED,
     SOL_SOCKET,
 )
+from afunix.core.errors import Unmodelled
 
 ONE = struct.pack("i", 1)
 
@@ -158,3 +159,72 @@ def test_raw_calls_wait(kernel: afunix.Kernel) -> None:
                 got += len(process.syscalls.read(reading, 65536))
             thread.join(10)
             assert len(result[1]) == 200_000
+
+
+def test_after_the_end(kernel: afunix.Kernel) -> None:
+    """A process that exited makes nothing, and what another has does not answer to its numbers."""
+    main, process = kernel.main, kernel.process()
+    one, two = process.socketpair()
+    number = one.fileno()
+    process.exit()
+    for operation in (
+        process.socket,
+        process.socketpair,
+        process.fork,
+        process.syscalls.socket,
+        process.syscalls.pipe,
+        lambda: process.syscalls.pidfd_open(main.pid),
+    ):
+        with pytest.raises(ProcessLookupError):
+            operation()
+    with process.running(), pytest.raises(ProcessLookupError):
+        socket.socket(socket.AF_UNIX)
+    for close in (process.exit, one.close, two.close):
+        close()
+    with kernel.process() as other, other.socket() as sock:
+        assert sock.fileno() == number, "the number is used again"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            one.send(b"x")
+    assert not process.core.descriptors.files
+
+
+def test_killed_while_it_receives(kernel: afunix.Kernel) -> None:
+    """Descriptors that come too late are closed, as with the end of the thread itself."""
+    with kernel.process() as sender:
+        one, two = sender.socketpair()
+        mine, passed = sender.socketpair()
+        got: list[object] = []
+        child = sender.fork()
+        its = child.socket(fileno=two.fileno() & 0xFFFFF)
+        thread = threading.Thread(target=lambda: got.append(its.recvmsg(10, 100)))
+        thread.start()
+        time.sleep(0.05)
+        child.kill()
+        socket.send_fds(one, [b"data"], [passed.fileno()])
+        passed.close()
+        thread.join(10)
+        data, control, flags, _ = got[0]  # type: ignore[misc]
+        assert (data, control, flags) == (b"data", [], socket.MSG_CTRUNC)
+        assert mine.recv(1) == b""
+        its.close()
+
+
+def test_wrong_use(kernel: afunix.Kernel) -> None:
+    """Numbers that are taken or make no sense, and what belongs to another kernel."""
+    process = kernel.process()
+    for pid in (process.pid, 0, -1, 1 << 22):
+        with pytest.raises(ValueError, match="no free process number"):
+            kernel.process(pid=pid)
+    with pytest.raises(TypeError):
+        kernel.process(uid="root")  # type: ignore[arg-type]
+    calls = process.syscalls
+    assert calls.poll([(-1, POLLIN)], 0.0) == [], "as Linux passes over negative numbers"
+    sock = calls.socket()
+    calls.bind(sock, b"/tmp/name\0and more")
+    assert calls.getsockname(sock) == b"/tmp/name"
+    one, two = process.socketpair()
+    with one, two, afunix.Kernel().process() as other, other.socket() as foreign:
+        with pytest.raises(Unmodelled, match="another"):
+            socket.send_fds(one, [b"x"], [foreign.fileno()])
+        one.send(b"y")
+        assert two.recv(10) == b"y"

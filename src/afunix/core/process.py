@@ -190,6 +190,7 @@ class Process:
         if self.alive:
             self.alive = False
             self.table.remove(self)
+            self.descriptors.limit = 0  # a call that is still under way installs nothing any more
             self.descriptors.clear()
             for pidfd in self.pidfds:
                 pidfd.exited()

@@ -97,7 +97,7 @@ class Calls(FileCalls):
             return address
         if len(address) > (self._process.kernel.path_max - 1 if address[0] else UNIX_PATH_MAX):
             raise SyscallError(Errno.EINVAL)
-        return self._process.path(address)
+        return self._process.path(address.partition(b"\0")[0]) if address[0] else address
 
     def listen(self, fd: int, backlog: int = 128) -> None:
         """listen(2)."""

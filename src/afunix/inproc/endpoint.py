@@ -84,6 +84,7 @@ class Endpoint(standard.socket):
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         if fileno is None and family == AF_UNIX:
             process = current()
+            process.check_alive()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else operator.index(type)
             kernel.lock.acquire()
@@ -192,14 +193,14 @@ class Endpoint(standard.socket):
     def __del__(
         self, _warn: Callable[..., None] = warnings.warn, _at_the_end: Callable[[], bool] = sys.is_finalizing
     ) -> None:
-        if _at_the_end():
-            return  # modules are empty by now, and nothing is left that could be told
         try:
             sock = self._sock
             if sock is None and self._kind:
                 return
         except AttributeError:  # it was never made
             sock = None
+        if _at_the_end():
+            return  # modules are empty by now, and nothing is left that could be told
         if sock is None:
             super().__del__()  # type: ignore[misc]
             return

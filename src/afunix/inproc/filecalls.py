@@ -61,6 +61,7 @@ class FileCalls:
         return self._process.core.descriptors.get(fd)
 
     def _install(self, file: File, cloexec: bool = False) -> int:
+        self._process.check_alive()
         return self._process.core.descriptors.install(file, cloexec=cloexec)
 
     def _both(self, one: File, two: File, cloexec: bool) -> tuple[int, int]:
@@ -229,6 +230,8 @@ class FileCalls:
         def once() -> list[tuple[int, int]]:
             found = []
             for fd, events in fds:
+                if fd < 0:
+                    continue
                 file = table.get(fd)
                 bits = POLLNVAL if file is None else polling.mask(file) & (events | EPOLLERR | EPOLLHUP)
                 if bits:

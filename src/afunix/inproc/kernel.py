@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import threading
@@ -113,10 +114,14 @@ class Kernel:
         """A new process with an empty descriptor table, in the root directory.
 
         capabilities: a bit mask; unless given all of them for uid 0 and none for others. nofile: RLIMIT_NOFILE.
-        net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid.
+        net: which network namespace, that is, which abstract names (NAME-12). OSError EAGAIN: no free pid. ValueError:
+        this pid is not free.
         """
+        uid, gid = operator.index(uid), operator.index(gid)
         root = getattr(self.namespace, "root", None)
         with self.lock:
+            if pid is not None and (pid in self.table.processes or not 0 < pid < PID_MAX):
+                raise ValueError(f"no free process number: {pid}")
             try:
                 core = self.table.spawn(
                     cwd=root,

@@ -11,6 +11,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import CMSGHDR, ControlMessage, cmsg_align, cmsg_space
 from afunix.abi.structs import INT
 from afunix.core import ancillary
+from afunix.core.errors import Unmodelled
 from afunix.core.file import File
 from afunix.core.pidfd import Pidfd
 from afunix.inproc import host, numbers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from afunix.core.credentials import Ucred
     from afunix.core.message import Received
     from afunix.core.socket import Socket
+    from afunix.inproc.kernel import Kernel
     from afunix.inproc.process import Process
 
 __all__ = ["HostFile", "control", "descriptors", "file_of", "files_of", "install", "outgoing", "pidfd_of", "release"]
@@ -41,9 +43,15 @@ class HostFile(File):
         host.CLOSE(self.fd)
 
 
-def file_of(number: int) -> File:
-    """A new reference to what a virtual or host number refers to: EBADF as OSError."""
-    file: File = HostFile(number) if number < numbers.FIRST else numbers.find(number)[2]
+def file_of(kernel: Kernel, number: int) -> File:
+    """A new reference to what a virtual or host number refers to: EBADF as OSError. `Unmodelled`: another kernel's."""
+    file: File
+    if number < numbers.FIRST:
+        file = HostFile(number)
+    else:
+        process, _, file = numbers.find(number)
+        if process.kernel is not kernel:
+            raise Unmodelled("a descriptor of one kernel in a message of another")
     file.acquire()
     return file
 
@@ -74,12 +82,13 @@ def release(files: Iterable[File]) -> None:
 
 
 def outgoing(
-    process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] = file_of
+    process: Process, sock: Socket, items: Iterable[ControlMessage], open_file: Callable[[int], File] | None = None
 ) -> tuple[Sequence[File], Ucred | None]:
     """The files, with references, and credentials that control messages ask for. SyscallError; OSError EBADF."""
     items = list(items)
     if sum(cmsg_space(len(data)) for _, _, data in items) >= ancillary.OPTMEM_MAX:
         raise SyscallError(Errno.ENOBUFS)
+    open_file = open_file or partial(file_of, process.kernel)
     try:
         fds, creds = ancillary.parse_items(items, process.core, sock)
     except ancillary.BadControl as error:
@@ -88,7 +97,7 @@ def outgoing(
     return files_of(fds, open_file), creds
 
 
-def files_of(fds: Iterable[int], open_file: Callable[[int], File] = file_of) -> list[File]:
+def files_of(fds: Iterable[int], open_file: Callable[[int], File]) -> list[File]:
     """References to what all these numbers refer to, or to none of it: EBADF as OSError."""
     files: list[File] = []
     try:

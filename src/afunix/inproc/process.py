@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from afunix.abi.constants import SOCK_STREAM
-from afunix.abi.errno import SyscallError
+from afunix.abi.errno import Errno, SyscallError
 from afunix.core.process import SIGKILL
 from afunix.inproc import host, numbers
 from afunix.inproc.host import os_error
@@ -75,7 +75,8 @@ class Process:
     # Life.
 
     def fork(self) -> Process:
-        """A child with the same descriptors, which share the open files, and copies of all else. OSError EAGAIN."""
+        """A child with the same descriptors, which share the open files, and copies of all else. EAGAIN, ESRCH."""
+        self.check_alive()
         return Process(self.kernel, self.call(self.core.fork))
 
     def exec(self) -> None:
@@ -153,6 +154,11 @@ class Process:
         if kernel.roused:
             kernel.make_way()
         return result
+
+    def check_alive(self) -> None:
+        """OSError ESRCH: it has exited, and makes nothing any more."""
+        if not self.core.alive:
+            raise os_error(SyscallError(Errno.ESRCH))
 
     def path(self, path: bytes) -> bytes:
         """A path that is about to be walked, in Unix's form. The working directory follows the host's, if it should."""

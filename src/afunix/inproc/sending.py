@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
@@ -78,7 +79,7 @@ class Sending(Endpoint):
             try:
                 sock = self._open(sock)
                 if fds:
-                    files = passing.files_of(fds)
+                    files = passing.files_of(fds, partial(passing.file_of, self._kernel))
                     if len(fds) > SCM_MAX_FD:
                         raise SyscallError(Errno.EINVAL)
                 elif items:
@@ -215,7 +216,7 @@ class Sending(Endpoint):
         sent = 0
         if not flags and fds and self._put is not nothing_to_put:
             with self._lock:
-                files = passing.files_of(fds)
+                files = passing.files_of(fds, partial(passing.file_of, self._kernel))
                 sock = self._sock
                 try:
                     if sock is not None and len(fds) <= SCM_MAX_FD:

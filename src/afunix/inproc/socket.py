@@ -232,6 +232,7 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
         one, two = host.SOCKETPAIR(family, type, proto)
         return socket(fileno=one.detach()), socket(fileno=two.detach())
     process = current()
+    process.check_alive()
     kernel = process.kernel
     kind = operator.index(type)
     descriptors = process.core.descriptors
