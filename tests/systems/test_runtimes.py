@@ -50,7 +50,7 @@ LONG_PACKAGES = (
 
 PROGRAMS = Path(__file__).parent / "programs"
 SOURCES = PROGRAMS / "echo"
-BUILD_TIMEOUT = 300  # seconds
+BUILD_TIMEOUT = 900  # seconds
 BUILT = Path(tempfile.gettempdir()) / f"afunix-runtimes-{os.getpid()}"
 
 
@@ -372,11 +372,10 @@ def built(scenario: Scenario, builds: dict[str, str]) -> None:
             "HOME": str(BUILT),
             "BUILT": str(BUILT),
         }
-        command = ["bash", "-euc", f"mkdir -p $BUILT/java; {build}"]
-        ran = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False
-        )
-        builds[name] = "" if ran.returncode == 0 else ran.stdout + ran.stderr
+        # timeout ends the compilers as well, not the shell alone.
+        command = ["timeout", "-s", "KILL", str(BUILD_TIMEOUT), "bash", "-euc", f"mkdir -p $BUILT/java; {build}"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        builds[name] = "" if ran.returncode == 0 else f"{ran.stdout}{ran.stderr}status {ran.returncode}"
     if builds.get(name):
         pytest.fail(f"{name} is not built:\n{builds[name]}", pytrace=False)
 
