@@ -49,11 +49,12 @@ class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
     __slots__ = (
-        "__weakref__", "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead", "error",
-        "front", "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob", "oobinline",
-        "options", "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer", "peer_cred",
-        "peer_groups", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readers", "shut", "sndbuf", "sndtimeo",
-        "space_edges", "space_freed", "state", "taker", "timestamp", "type", "uid", "waiting_peers", "wmem", "writers",
+        "__weakref__", "_wait_readable", "_wait_space", "_wait_writable", "address", "backlog", "connectors", "dead",
+        "error", "front", "grafted", "inode", "inq", "kernel", "listener", "net", "nonblock", "number", "oob",
+        "oobinline", "options", "passcred", "passed_over", "passpidfd", "passrights", "passsec", "peek_off", "peer",
+        "peer_cred", "peer_groups", "queue", "rcvbuf", "rcvlowat", "rcvtimeo", "readers", "shut", "sndbuf",
+        "sndtimeo", "space_edges", "space_freed", "state", "taker", "timestamp", "type", "uid", "waiting_peers",
+        "wmem", "writers",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
