@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .results import Results
-from .running import Failure, Ran, World
+from .running import PATH, Failure, Ran, World
 from .scenario import Scenario
 
 RESULTS = pytest.StashKey[Results]()
@@ -40,20 +40,22 @@ def native_runs() -> dict[tuple[str, str], Ran | Failure]:
     return {}
 
 
+def version_of(what: str, command: str, hint: str = "") -> str:
+    """What a command tells as the version of something; none is a failure."""
+    # The programs are found where scenarios find them.
+    shell = ["bash", "-euo", "pipefail", "-c", f"PATH={PATH}\n{command}"]
+    result = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode or not result.stdout.strip():
+        pytest.fail(f"no version of {what}: {command}\n{result.stderr}\n{hint}", pytrace=False)
+    return result.stdout.strip().splitlines()[0]
+
+
 @pytest.fixture(scope="module")
 def version(request: pytest.FixtureRequest) -> str:
     """The version of the system, as its own command tells it; a missing program is a failure."""
     module = request.module
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", module.VERSION], capture_output=True, text=True, timeout=60, check=False
-    )
-    if result.returncode or not result.stdout.strip():
-        pytest.fail(
-            f"no version of {module.SYSTEM}: {module.VERSION}\n{result.stderr}\n"
-            f"apt-get install --no-install-recommends {' '.join(module.PACKAGES)}",
-            pytrace=False,
-        )
-    return result.stdout.strip().splitlines()[0]
+    hint = f"apt-get install --no-install-recommends {' '.join(module.PACKAGES)}"
+    return version_of(module.SYSTEM, module.VERSION, hint)
 
 
 @pytest.fixture
@@ -82,6 +84,7 @@ def same_as_native(
     """Demands that a scenario succeeds in a world, and that it says what it says natively."""
 
     def demand(scenario: Scenario, world: str) -> None:
+        told = version_of(scenario.name, scenario.version) if scenario.version else version
         key = (request.module.__name__, scenario.name)
         if key not in native_runs:
             try:
@@ -90,7 +93,7 @@ def same_as_native(
                 native_runs[key] = failure
         native = native_runs[key]
         results = request.config.stash.get(RESULTS, None)
-        entry = results and results.entry(request.module.SYSTEM, version, scenario.name, scenario.note)
+        entry = results and results.entry(request.module.SYSTEM, told, scenario.name, scenario.note)
         if entry:
             note(entry.seconds, entry.figures, "native", native)
         if isinstance(native, Failure):

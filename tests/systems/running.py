@@ -27,9 +27,11 @@ from system.harness import Outcome, normalised
 from .hostsockets import trespasses
 from .scenario import CLIENT_INSIDE, PRIVATE, SERVER_INSIDE, SHARED, Scenario, script
 
-__all__ = ["Failure", "Ran", "World"]
+__all__ = ["PATH", "Failure", "Ran", "World"]
 
 PR_SET_CHILD_SUBREAPER = 36
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for."""
 GRACE = 2.0
 """Seconds in which what is about to end may do so."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -320,7 +322,7 @@ def environment(directory: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PYTHONPATH", "AFUNIX_DEBUG") if name in os.environ}
     return {
         **kept,
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": PATH,
         "HOME": str(directory),
         "TMPDIR": str(directory),
         "XDG_RUNTIME_DIR": str(runtime),

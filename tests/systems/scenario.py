@@ -51,6 +51,8 @@ class Scenario:
     """Where it runs besides natively; if empty, in private, and if it has a server, also half inside, both ways."""
     long: bool = False
     """Whether it runs only when asked for by `-m long`."""
+    version: str = ""
+    """A command that tells the version of what it runs, if that is not the file's."""
     note: str = ""
     """What the report is to say with it, such as the native error that ends it natively too."""
 

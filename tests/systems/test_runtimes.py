@@ -59,6 +59,8 @@ class Language:
     """How programs in a language are built and started, and what it can do with Unix sockets."""
 
     name: str
+    version: str
+    """A command that tells it."""
     program: str
     """The words before `serve ADDRESS` and `call ADDRESS`."""
     build: str = ""
@@ -83,6 +85,7 @@ class Language:
             steps="echo passed from a file >passed\n"
             + "\n".join(f'{self.program} call "{name}"\nrm -f one other receiver sender' for name in names),
             shows=["^said: HELLO FROM ", "^half-closed: 300000$", "^at once: 50$", "^refused: ", *self.shows],
+            version=self.version,
             timeout=40,
             preparation=BUILD_TIMEOUT if self.build else 0,
             long=self.long,
@@ -143,24 +146,28 @@ FILE = "^file: PASSED FROM A FILE$"
 LANGUAGES = [
     Language(
         name="C",
+        version="gcc -dumpfullversion",
         build=f"cc -O1 -Wall -pthread -o $BUILT/c {SOURCES}/echo.c",
         program=f"{BUILT}/c",
         shows=[FILE, "^pair: a record$"],
     ),
     Language(
         name="C++ (Asio)",
+        version="echo $(g++ -dumpfullversion), $(dpkg-query -W -f '${Version}' libasio-dev)",
         build=f"g++ -O0 -Wall -pthread -o $BUILT/cpp {SOURCES}/echo.cpp",
         program=f"{BUILT}/cpp",
         shows=["^datagram: a datagram$"],
     ),
     Language(
         name="CPython",
+        version="/usr/bin/python3 --version",
         program=f"/usr/bin/python3 {SOURCES}/echo.py",
         shows=[FILE, "^in threads: 50$", "^pair: passed from a file$", "^datagram: .*a datagram"],
     ),
     *(
         Language(
             name=f"CPython {release}",
+            version=f"{BUILT}/python{release} --version",
             build=found(release),
             program=f"{BUILT}/python{release} {SOURCES}/echo.py",
             shows=[FILE, "^in threads: 50$", "^pair: passed from a file$", "^datagram: .*a datagram"],
@@ -170,33 +177,51 @@ LANGUAGES = [
     ),
     Language(
         name="Node.js",
+        version="node --version",
         program=f"node {SOURCES}/echo.js",
         shows=["^handed over: FROM THE CHILD$"],
         abstract=False,  # not by that of every release
     ),
-    Language(name="Perl", program=f"perl {SOURCES}/echo.pl", shows=["^pair: a datagram$"]),
-    Language(name="PHP", program=f"php {SOURCES}/echo.php", shows=[FILE], abstract=False),
-    Language(name="Ruby", program=f"ruby {SOURCES}/echo.rb", shows=[FILE, "^pair: through a socket", "^not ready: "]),
+    Language(
+        name="Perl", version="perl -e 'print $^V'", program=f"perl {SOURCES}/echo.pl", shows=["^pair: a datagram$"]
+    ),
+    Language(
+        name="PHP",
+        version="php -r 'echo PHP_VERSION;'",
+        program=f"php {SOURCES}/echo.php",
+        shows=[FILE],
+        abstract=False,
+    ),
+    Language(
+        name="Ruby",
+        version="ruby -e 'puts RUBY_VERSION'",
+        program=f"ruby {SOURCES}/echo.rb",
+        shows=[FILE, "^pair: through a socket", "^not ready: "],
+    ),
     Language(
         name="Lua (LuaSocket)",
+        version='lua5.4 -e \'io.write(_VERSION, ", ", require("socket")._VERSION)\'',
         program=f"lua5.4 {SOURCES}/echo.lua",
         shows=["^datagram: a datagram\tsender$"],
         abstract=False,
     ),
     Language(
         name="Erlang",
+        version="erl -noshell -eval 'io:put_chars(erlang:system_info(otp_release)), halt().'",
         build=f"erlc -o $BUILT {SOURCES}/echo.erl",
         program=f"erl -noinput -pa {BUILT} -run echo main",
         shows=["^socket: BY THE SOCKET MODULE$", "^time-out: {error,timeout}$", "^datagram: a datagram from"],
     ),
     Language(
         name="PyPy",
+        version="pypy3 -c 'import sys; print(*sys.pypy_version_info[:3], sep=\".\")'",
         program=f"pypy3 {SOURCES}/echo.py",
         shows=[FILE, "^in threads: 50$", "^pair: passed from a file$", "^datagram: .*a datagram"],
         long=True,
     ),
     Language(
         name="Go, a static binary",
+        version="go version | cut -d' ' -f3",
         build=f"CGO_ENABLED=0 GO111MODULE=off GOCACHE=$BUILT/.go go build -o $BUILT/go {SOURCES}/echo.go",
         program=f"{BUILT}/go",
         shows=[FILE, "^datagram: a datagram from other$", "^packet: a record$", "^unlinked: true$"],
@@ -204,6 +229,7 @@ LANGUAGES = [
     ),
     Language(
         name="Java",
+        version="java -version 2>&1 | sed -n '1s/.*\"\\(.*\\)\".*/\\1/p'",
         build=f"javac -d $BUILT/java {SOURCES}/Echo.java",
         program=f"java -cp {BUILT}/java Echo",
         shows=["^bound by itself: true$", "^interrupted: .*ClosedByInterruptException$"],
@@ -212,6 +238,7 @@ LANGUAGES = [
     ),
     Language(
         name="Rust",
+        version="rustc --version | cut -d' ' -f2",
         build=f"rustc -O -o $BUILT/rust {SOURCES}/echo.rs",
         program=f"{BUILT}/rust",
         shows=["^timed out: WouldBlock$", "^ended: 0$", "^datagram: a datagram from .*sender"],
@@ -220,6 +247,7 @@ LANGUAGES = [
     ),
     Language(
         name="Rust (tokio)",
+        version="ls /usr/share/cargo/registry | grep '^tokio-[0-9]'",
         build=TOKIO_BUILD,
         program=f"{BUILT}/tokio/target/debug/examples/tokio",
         shows=["^timed out: true$", "^ended: 0$", "^peer: user 0$", "^datagram: a datagram of 10 from .*sender"],
@@ -228,6 +256,7 @@ LANGUAGES = [
     ),
     Language(
         name="OCaml",
+        version="ocamlopt -version",
         build=f"cd $BUILT && cp {SOURCES}/echo.ml . && ocamlopt -I +threads unix.cmxa threads.cmxa -o ocaml echo.ml",
         program=f"{BUILT}/ocaml",
         shows=["^pair: a datagram$", "^ready: 0$"],
@@ -235,6 +264,7 @@ LANGUAGES = [
     ),
     Language(
         name=".NET (Mono)",
+        version="mono --version | sed -n '1s/.*version \\([^ ]*\\).*/\\1/p'",
         build=f"mcs -out:$BUILT/Echo.exe {SOURCES}/Echo.cs",
         program=f"mono {BUILT}/Echo.exe",
         shows=["^blocking: BLOCKING$", "^ready: False$"],
@@ -243,6 +273,7 @@ LANGUAGES = [
     # Microsoft's own runtime is no Debian package, but a Python package brings it, without a compiler.
     Language(
         name=".NET Core 3.1",
+        version="echo 3.1.23",
         build=rf"""
             mkdir -p $BUILT/net && cd $BUILT/net
             {sys.executable} -m pip download -q --no-deps -d . dotnetcore2==3.1.23
@@ -263,6 +294,7 @@ END
         long=True,
     ),
 ]
+VERSIONS = {language.name: language.version for language in LANGUAGES}
 PYTHON_SUITE = r"""
     suite() {{
         {python} -m test -v "$@" >suite.log 2>&1 || echo "status $?"
@@ -283,6 +315,7 @@ def cpython_suite(name: str, python: str, *, long: bool = False) -> Scenario:
         name=f"{name}'s own tests of Unix sockets",
         steps=PYTHON_SUITE.format(python=python, more=more),
         shows=["^[Rr]esult: SUCCESS$", "^testFDPassSimple", "^test_.*Unix"],
+        version=f"{python} --version",
         in_any_order=True,
         timeout=60,
         long=long,
@@ -295,6 +328,7 @@ NEWER_SUITES = {
 }
 PYPY_SUITE = Scenario(
     name="PyPy's own tests of Unix sockets",
+    version=VERSIONS["PyPy"],
     steps=PYTHON_SUITE.format(python="pypy3", more=""),  # its test_socket wants a C source that isn't packaged
     shows=["^[Rr]esult: SUCCESS$", "^test_.*Unix"],
     in_any_order=True,
@@ -303,6 +337,7 @@ PYPY_SUITE = Scenario(
 )
 GO_SUITE = Scenario(
     name="Go's own tests of net",
+    version=VERSIONS["Go, a static binary"],
     steps=rf"""
         cd /usr/share/go-*/src/net
         {BUILT}/net.test -test.v -test.short >"$DIR/suite.log" 2>&1 || echo "status $?"
@@ -316,6 +351,7 @@ GO_SUITE = Scenario(
 )
 TOKIO_SUITE = Scenario(
     name="tokio's own tests of Unix sockets",
+    version=VERSIONS["Rust (tokio)"],
     steps=rf"""
         for suite in {BUILT}/tokio/target/debug/deps/uds_*-*; do
             [[ -x $suite && $suite != *.d ]] || continue
@@ -330,6 +366,7 @@ TOKIO_SUITE = Scenario(
 )
 RUST_SUITE = Scenario(
     name="Rust's own tests of std::os::unix::net",
+    version=VERSIONS["Rust"],
     steps=rf"""
         {BUILT}/rust_suite >suite.log 2>&1 || echo "status $?"
         sed -nE 's/^test ([^ ]+ \.\.\. .*)/\1/p; s/^test result: (.*); finished.*/\1/p' suite.log
