@@ -298,6 +298,7 @@ _TABLE: Final = (
     Fact("SCM-8d", "A peek of no bytes that fails for what is behind a message has installed its pidfd.",
          "unix_stream_read_generic", (6, 5)),
     Fact("SCM-8e", "A pidfd for a bad pointer is not installed.", "scm_pidfd_recv", (6, 5)),
+    Fact("SCM-3j", "Control messages for a bad pointer take no room from those behind them.", "put_cmsg"),
     Fact("SCM-9a", "An unknown type at SOL_SOCKET is EINVAL.", "__scm_send"),
     Fact("SCM-9b", "Other levels are ignored.", "__scm_send"),
     Fact("SCM-9d", "A SEQPACKET send tells the pending error and ENOTCONN before it looks at control messages.",

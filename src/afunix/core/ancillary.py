@@ -151,6 +151,7 @@ def deliver(
     install: Callable[[File, bool], int],
     pidfd: Callable[[int], int] | None = None,
     caller: Caller | None = None,
+    lost: bool = False,
 ) -> tuple[bytes, int]:
     """The control messages of what was received, at most control_length bytes, and the bits they add to msg_flags.
 
@@ -161,6 +162,7 @@ def deliver(
 
     In order (SCM-7): timestamps, SCM_CREDENTIALS, SCM_RIGHTS, SCM_PIDFD, SCM_INQ; SCM_SECURITY needs a security
     module. What does not fit is cut or left out with MSG_CTRUNC, as put_cmsg and scm_detach_fds do it (SCM-3).
+    lost: the room can't be written to, so none of them takes any of it.
     """
     files = received.files
     extra = flags & MSG_CMSG_CLOEXEC
@@ -176,12 +178,18 @@ def deliver(
     whole = True
     if timestamp:
         whole = _put_timestamps(control, control_length, sock, received.timestamp, caller)
+    if lost:
+        control.clear()
     if sock.passcred:
         whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_CREDENTIALS, _shown(received, caller))
+    if lost:
+        control.clear()
     if files:
         whole &= _put_rights(control, control_length, files, bool(extra), install)
     if sock.passpidfd:
         whole &= _put_pidfd(control, control_length, received.creds, pidfd)
+    if lost:
+        control.clear()
     if sock.inq:
         unread = INT.pack(sock.unread)
         whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_INQ, unread)

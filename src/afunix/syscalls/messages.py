@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple
 
 from afunix.abi.constants import (
@@ -182,7 +182,7 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
             memory.write(header.control, memory.read(header.control, needed))
         except SyscallError:
             room = None
-    pidfd = call.install_pidfd
+    pidfd: Callable[[int], int] = call.install_pidfd
     if room and call.sock.passpidfd:
         try:
             memory.write(header.control, memory.read(header.control, min(room, cmsg_space(INT.size))))
@@ -192,6 +192,7 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
     try:
         if control and not _put(call, header.control, control):
             control = b""
+            _, more_flags = deliver(received, call.sock, room, flags, _untold, _untold, call.caller, lost=True)
         at = header.at
         if header.name:
             raw = encode(received.name) if received.name else b""
@@ -206,8 +207,8 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
     return received.length, received
 
 
-def _untold(pid: int) -> int:
-    """In place of a pidfd whose number can't be written: it is not installed (scm_pidfd_recv)."""
+def _untold(*_: object) -> int:
+    """In place of a descriptor whose number can't be written: it is not installed (scm_pidfd_recv, receive_fd)."""
     raise SyscallError(Errno.EFAULT)
 
 

@@ -399,3 +399,18 @@ def a_full_receiver_that_connects_back(p: Process) -> None:
     p.connect(two, p.abstract(b"1"))
     assert p.poll(one) & POLLOUT
     assert p.send(one, b"x", MSG_DONTWAIT) == 1
+
+
+@case("SCM-3j", each=[True, False], since=(6, 5))
+def a_bad_pointer_takes_no_room(p: Process, ended: bool) -> None:
+    """There is room for the credentials only, but they can't be written: nothing says that a pidfd did not fit."""
+    one, two = p.socketpair(STREAM)
+    p.setsockopt(two, SO_PASSCRED, 1)
+    p.setsockopt(two, SO_PASSPIDFD, 1)
+    p.close(one) if ended else p.send(one, b"x")
+    iovec = p.put(p.room(8).to_bytes(8, "little") + (8).to_bytes(8, "little"))
+    for room, flags in ((32, 0), (16, MSG_CTRUNC)):
+        words = (0, 0, iovec, 1, BAD, room, 0)
+        header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
+        assert p.call("recvmsg", two, header, MSG_PEEK) == int(not ended)
+        assert number_at(p, header + 48) == flags
