@@ -240,6 +240,8 @@ _TABLE: Final = (
     Fact("DATA-17e", "A read that fails so has not come to the pending error.", "unix_stream_read_generic"),
     Fact("DATA-17a", "A buffer that can't be read or written is EFAULT, and a stream loses nothing.",
          "unix_stream_read_generic"),
+    Fact("DATA-17f", "recv cuts the length to what a call may move before it looks at the range; read after that.",
+         "import_ubuf"),
     # Urgent data
     Fact("OOB-1a", "MSG_OOB sends one urgent byte, the last of the data, and reads stop at it.", "queue_oob"),
     Fact("OOB-1b", "recv with MSG_OOB takes it, once: then EINVAL.", "unix_stream_recv_urg"),

@@ -583,9 +583,9 @@ def sendto(call: Call) -> Outcome:
 def recvfrom(call: Call) -> Outcome:
     """recvfrom(2) and recv(2)."""
     args = call.args
-    size = min(args[2], MAX_RW_COUNT)
-    if not args[3] & 0xFFFFFFFF and not args[4] and size:
+    if not args[3] & 0xFFFFFFFF and not args[4] and 0 < args[2] <= MAX_RW_COUNT:
         return read(call)
+    size = min(args[2], MAX_RW_COUNT)
     address_check(args[1], size)
     return receive_data(call, size, signed(args[3]), lambda received: _give_from(call, received))
 

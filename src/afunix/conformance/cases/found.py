@@ -414,3 +414,14 @@ def a_bad_pointer_takes_no_room(p: Process, ended: bool) -> None:
         header = p.put(b"".join(word.to_bytes(8, "little") for word in words))
         assert p.call("recvmsg", two, header, MSG_PEEK) == int(not ended)
         assert number_at(p, header + 48) == flags
+
+
+@case("DATA-17f", types=ALL)
+def a_length_past_the_end_of_memory(p: Process, kind: int) -> None:
+    """EAGAIN says that the range was fine."""
+    _, two = p.socketpair(kind)
+    buffer = p.put(b"x")
+    assert p.call("recvfrom", two, buffer, 1 << 47, MSG_DONTWAIT, 0, 0) == EAGAIN
+    p.ioctl_set(two, FIONBIO, 1)
+    assert p.call("recvfrom", two, buffer, 1 << 47, 0, 0, 0) == EAGAIN
+    assert p.call("read", two, buffer, 1 << 47) == EFAULT
