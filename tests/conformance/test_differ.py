@@ -201,9 +201,9 @@ def test_a_leak_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch
             file.acquire()
         return original(sock, caller, data, flags, files, *rest)
 
-    from afunix.core.operations import OPERATIONS as ROWS
+    from afunix.syscalls.transfer import SEND
 
-    monkeypatch.setitem(ROWS, SOCK_STREAM, ROWS[SOCK_STREAM]._replace(send=leaking))
+    monkeypatch.setitem(SEND, SOCK_STREAM, leaking)
     found = comparison.run([PAIR, sent(0, 1, 1)])
     assert isinstance(found, Difference)
     assert "references" in found.reason
