@@ -71,6 +71,7 @@ def only_waits(sock: Socket) -> bool:
         and sock.error is None
         and sock.rcvtimeo is None
         and sock.rcvlowat <= 1
+        and sock.peek_off < 0
         and sock.taker is None
     )
 
@@ -86,7 +87,7 @@ def hand_over(sock: Socket, data: bytes) -> bool:
     sender = sock.peer
     if taker is None or readers is None or len(readers) != 1 or sock.queue or len(data) > taker.size:
         return False
-    if sender is None or sender.space_edges:
+    if sender is None or sender.space_edges or sock.peek_off >= 0:
         return False
     sock.taker = None
     readers.clear()

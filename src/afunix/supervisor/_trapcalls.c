@@ -234,8 +234,8 @@ static PyObject *turn(PyObject *self, PyObject *const *args, Py_ssize_t given)
                 if (PyErr_Occurred() || respond(listener, call.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE) < 0)
                     goto error;
                 passed++;
-                if (what)
-                    break;
+                if (what || timeout > 0)
+                    break; /* how long to wait must be asked anew */
                 continue;
             }
         }

@@ -111,6 +111,7 @@ def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
     signals = supervisor.signals
     kernel = supervisor.kernel
     pending = kernel.wakeups.pending
+    closed_last = supervisor.closed_last
     mirror = supervisor.mirror
     plain = name == "read"
 
@@ -134,7 +135,7 @@ def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
                                     received.done()
                                 else:
                                     received.undo()
-                                if pending or kernel.changed:
+                                if pending or kernel.changed or closed_last:
                                     supervisor.settle()
                                 return
                             received.undo()
@@ -156,6 +157,7 @@ def writing(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
     handed = supervisor.handed
     kernel = supervisor.kernel
     pending = kernel.wakeups.pending
+    closed_last = supervisor.closed_last
     mirror = supervisor.mirror
     plain = name == "write"
 
@@ -167,6 +169,7 @@ def writing(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
             if (
                 peer is not None
                 and 0 < size <= PORTION
+                and args[1] + size <= TASK_SIZE_MAX
                 and sock.type == SOCK_STREAM
                 and type(peer.front) is Placeholder
                 and sock.error is None
@@ -186,7 +189,7 @@ def writing(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
                             kernel.changed[sock] = None
                         mirror()
                         _answer(listener, ident, size, 0, 0)
-                    if pending or kernel.changed or handed:
+                    if pending or kernel.changed or handed or closed_last:
                         supervisor.settle()
                     return
         otherwise(ident, tid, args, placeholder)

@@ -82,7 +82,7 @@ class Supervisor:
         self.signals = Signals(self.parked)
         # Sockets that only calls still under way keep open; those of them whose calls have just ended.
         self._closing: set[Socket] = set()
-        self._closed_last: list[Socket] = []
+        self.closed_last: list[Socket] = []
         self._bridge: Bridge | None = None
         self._stop = False
         self._warned: set[str] = set()
@@ -294,14 +294,14 @@ class Supervisor:
                 self.resume(Parked(self, call, outcome))
             else:
                 self._answer(call, outcome)  # type: ignore[arg-type]
-        if self.handed or self.kernel.wakeups.pending or self.kernel.changed or self._closed_last:
+        if self.handed or self.kernel.wakeups.pending or self.kernel.changed or self.closed_last:
             self.settle()
 
     def retake(self, parked: Parked) -> None:
         """A read that only waited has more to do now: run it from its beginning."""
         parked.leave()
         self.unpark(parked)
-        self.perform(parked.call, transfer.read)
+        self.perform(parked.call, transfer.read_on)
 
     def _freed(self) -> bool:
         """Whether a sweep, made because a name is taken, found sockets that are gone."""
@@ -357,7 +357,7 @@ class Supervisor:
         if self.parked.get(parked.tid) is parked:
             del self.parked[parked.tid]
         if self._closing and parked.sock in self._closing:
-            self._closed_last.append(parked.sock)
+            self.closed_last.append(parked.sock)
 
     def wait_for_host(self, fd: int, events: int) -> Generator[WouldBlock, None, None]:
         """In a body: wait until a host descriptor is ready."""
@@ -373,11 +373,11 @@ class Supervisor:
     def settle(self) -> None:
         """After an answer: wake those who waited, then show what they left."""
         kernel = self.kernel
-        while self.handed or kernel.wakeups.pending or self._closed_last:
+        while self.handed or kernel.wakeups.pending or self.closed_last:
             while self.handed:
                 self.handed.pop().go_on()
-            while self._closed_last:
-                sock = self._closed_last.pop()
+            while self.closed_last:
+                sock = self.closed_last.pop()
                 if sock in self._closing:
                     self._closing.discard(sock)
                     self._close(sock)

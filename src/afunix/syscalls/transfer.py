@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afunix.abi.constants import (
     MAX_RW_COUNT,
@@ -38,6 +38,7 @@ __all__ = [
     "pwritev2",
     "read",
     "read_later",
+    "read_on",
     "readv",
     "recvfrom",
     "send_data",
@@ -93,8 +94,13 @@ def read_later(call: Call) -> Generator[WouldBlock, bytes | None, Answer]:
             raise
         else:
             return len(data), HandedOver(sock, data)
-    received = yield from blocking.receive(sock, size, 0, call.now())
-    return hand_out(received, lambda received: _give(call, received, address))
+    return (yield from read_on(call))
+
+
+def read_on(call: Call) -> Generator[WouldBlock, Any, Answer]:
+    """A read that has waited, whatever the socket's options are by now: what is there, or the next that comes."""
+    received = yield from blocking.receive(call.sock, min(call.args[2], MAX_RW_COUNT), 0, call.now())
+    return hand_out(received, lambda received: _give(call, received, call.args[1]))
 
 
 def receive_data(call: Call, size: int, flags: int, give: Callable[[Received], Answer]) -> Outcome:
