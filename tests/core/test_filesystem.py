@@ -333,6 +333,32 @@ def test_protected_hardlinks() -> None:
     filesystem.link(other, b"socket", b"z")
 
 
+@pytest.mark.parametrize(
+    ("mode", "setting", "denied"),
+    [
+        (0o1777, 0, False),
+        (0o1777, 1, True),
+        (0o1777, 2, True),
+        (0o1775, 1, False),
+        (0o1775, 2, True),
+        (0o1755, 2, False),
+        (0o777, 2, False),
+    ],
+)
+def test_protected_regular(mode: int, setting: int, denied: bool) -> None:
+    """fs.protected_regular: whether O_CREAT opens a stranger's file in a sticky directory."""
+    filesystem = Filesystem(mode=0o777, protected_regular=setting)
+    root, me, other = Caller(filesystem, 0), Caller(filesystem, 10), Caller(filesystem, 11)
+    filesystem.mknod(me, b"file", S_IFREG | 0o666)
+    filesystem.mknod(root, b"roots", S_IFREG | 0o666)
+    filesystem.chmod(root, b".", mode)
+    assert filesystem.open(me, b"file", O_CREAT) is filesystem.stat(me, b"file")
+    assert filesystem.open(other, b"roots", O_CREAT) is filesystem.stat(other, b"roots")
+    if denied:
+        refused("EACCES", filesystem.open, other, b"file", O_CREAT)
+    assert filesystem.open(other, b"file", 0 if denied else O_CREAT) is filesystem.stat(me, b"file")
+
+
 def test_protected_symlinks() -> None:
     """With fs.protected_symlinks a stranger's link in a sticky directory is not followed to a socket."""
     filesystem = Filesystem(mode=0o1777, protected_symlinks=True)

@@ -190,6 +190,7 @@ class Model:
             mode=0o777,
             protected_symlinks=bool(host_setting("protected_symlinks")),
             protected_hardlinks=bool(host_setting("protected_hardlinks")),
+            protected_regular=host_setting("protected_regular"),
         )
         self.caller = Caller(self.filesystem.root)
         self.capabilities = host_capabilities()

@@ -384,6 +384,8 @@ S_ISUID: Final = 0o4000
 S_ISGID: Final = 0o2000
 S_ISVTX: Final = 0o1000
 S_IRWXU: Final = 0o700
+S_IWGRP: Final = 0o020
+S_IWOTH: Final = 0o002
 S_IRWXG: Final = 0o070
 S_IRWXO: Final = 0o007
 

@@ -102,6 +102,7 @@ class DifferCore(CoreMachine):
             gid=os.getegid(),
             protected_symlinks=host.protects_symlinks,
             protected_hardlinks=host.protects_hardlinks,
+            protected_regular=host.protects_regular,
         )
         table = Numbered(self.filesystem, lambda: EPOCH, pid_max=PID_MAX)
         table.next = host.pids[0]

@@ -83,6 +83,7 @@ class DifferHost:
         self.protects_symlinks, self.protects_hardlinks = (
             bool(worker.setting(f"fs/protected_{links}")) for links in ("symlinks", "hardlinks")
         )
+        self.protects_regular = worker.setting("fs/protected_regular")
         self._start()
 
     def __enter__(self) -> Self:

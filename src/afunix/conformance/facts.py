@@ -74,6 +74,8 @@ _TABLE: Final = (
     Fact("NAME-8h", "connect to an abstract name that nobody has is ECONNREFUSED.", "unix_find_abstract"),
     Fact("NAME-9a", "open of a socket inode is ENXIO.", "no_open"),
     Fact("NAME-9b", "open of /proc/self/fd/N of a socket is ENXIO.", "sock_no_open"),
+    Fact("NAME-9c", "In a sticky directory that all can write to, O_CREAT on another's socket is EACCES before that.",
+         "may_create_in_sticky"),
     Fact("NAME-10a", "getsockname of an unbound socket reports 2 bytes.", "unix_getname"),
     Fact("NAME-10b", "A short buffer gets a truncated name, and the full length is reported.", "move_addr_to_user"),
     Fact("NAME-10c", "The name stays when the path is renamed or unlinked.", "unix_getname"),

@@ -38,6 +38,7 @@ from afunix.core.inode import (
     empty,
     initial_owner,
     is_owner,
+    may_create_in_sticky,
     may_delete,
     permission,
     safe_hardlink_source,
@@ -78,10 +79,11 @@ class Filesystem:
 
     Every call takes the caller first and paths as bytes; mode arguments have the umask already taken off. All
     raise the walk's errors: ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG. Of the kernel's settings
-    fs.protected_symlinks and fs.protected_hardlinks are known, both off by default as in Linux itself.
+    fs.protected_symlinks, fs.protected_hardlinks and fs.protected_regular are known, all off by default as in
+    Linux itself.
     """
 
-    __slots__ = ("_last", "device", "protected_hardlinks", "protected_symlinks", "root")
+    __slots__ = ("_last", "device", "protected_hardlinks", "protected_regular", "protected_symlinks", "root")
 
     def __init__(
         self,
@@ -92,12 +94,14 @@ class Filesystem:
         device: int = 0,
         protected_symlinks: bool = False,
         protected_hardlinks: bool = False,
+        protected_regular: int = 0,
     ) -> None:
         """Make a tree with nothing but a root directory, which has this mode and owner."""
         self._last = 1
         self.device = device
         self.protected_symlinks = protected_symlinks
         self.protected_hardlinks = protected_hardlinks
+        self.protected_regular = protected_regular
         self.root: Final = Directory(1, mode & 0o7777, uid, gid, None)
 
     # The names of sockets.
@@ -180,7 +184,7 @@ class Filesystem:
 
         flags: access mode, O_CREAT, O_EXCL, O_TRUNC; directory and nofollow stand for the flags whose numbers
         depend on the architecture. EEXIST, EISDIR, EACCES, ELOOP of a link not followed, ENXIO of a socket
-        (NAME-9).
+        (NAME-9a).
         """
         create = flags & O_CREAT
         if create and directory:
@@ -198,6 +202,8 @@ class Filesystem:
                 raise SyscallError(Errno.EEXIST)
             if isinstance(inode, Directory):
                 raise SyscallError(Errno.EISDIR)
+            if not may_create_in_sticky(caller.credentials, walk.directory, inode, self.protected_regular):
+                raise SyscallError(Errno.EACCES)
         else:
             inode = walk.to_end(path, follow=not nofollow)
         if directory and not isinstance(inode, Directory):

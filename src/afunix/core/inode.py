@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from afunix.abi.constants import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISGID, S_ISUID, S_ISVTX
+from afunix.abi.constants import (
+    S_IFDIR,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
+    S_ISGID,
+    S_ISUID,
+    S_ISVTX,
+    S_IWGRP,
+    S_IWOTH,
+)
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Credentials
 
@@ -27,6 +38,7 @@ __all__ = [
     "in_group",
     "initial_owner",
     "is_owner",
+    "may_create_in_sticky",
     "may_delete",
     "permission",
     "permitted",
@@ -205,6 +217,21 @@ def may_delete(credentials: Credentials, parent: Directory, victim: Inode, *, di
         raise SyscallError(Errno.ENOTDIR)
     if not directory and isinstance(victim, Directory):
         raise SyscallError(Errno.EISDIR)
+
+
+def may_create_in_sticky(credentials: Credentials, parent: Directory, inode: Inode, protected_regular: int) -> bool:
+    """Whether open(2) with O_CREAT takes what is there already in a sticky directory (may_create_in_sticky).
+
+    Not if others can write to the directory, and the inode is neither the caller's nor of the directory's
+    owner; no capability helps. protected_regular is fs.protected_regular: with 0 files are always taken, with
+    2 it counts as well who is in the directory's group. It says nothing of sockets (NAME-9c).
+    """
+    regular = isinstance(inode, RegularFile)
+    if (regular and not protected_regular) or not parent.mode & S_ISVTX:
+        return True
+    if inode.uid in {parent.uid, credentials.euid}:
+        return True
+    return not parent.mode & (S_IWOTH | S_IWGRP if regular and protected_regular > 1 else S_IWOTH)
 
 
 def safe_hardlink_source(credentials: Credentials, inode: Inode) -> bool:

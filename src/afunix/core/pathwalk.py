@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Protocol
 
-from afunix.abi.constants import S_ISVTX
+from afunix.abi.constants import S_ISVTX, S_IWOTH
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import Credentials
 from afunix.core.inode import MAY_EXEC, S_IXUGO, Directory, Inode, Symlink, permission, permitted
@@ -18,8 +18,6 @@ PATH_MAX: Final = 4096
 """Bytes of a path, its NUL included."""
 MAX_SYMLINKS: Final = 40
 """Links that one walk follows (MAXSYMLINKS in include/linux/namei.h)."""
-
-S_IWOTH: Final = 0o002
 
 
 class PathCaller(Protocol):

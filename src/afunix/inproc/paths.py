@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from afunix.abi.constants import O_CREAT, O_EXCL
+from afunix.abi.constants import O_ACCMODE, O_CREAT, O_EXCL
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.errors import Unmodelled
 from afunix.core.filesystem import Filesystem
@@ -277,8 +277,9 @@ def _open(real: Any, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | 
         return int(real(path, flags, mode, dir_fd=dir_fd))
     if flags & O_PATH:
         raise Unmodelled("O_PATH descriptors of private names")
-    creating = flags & os.O_CREAT and flags & os.O_EXCL
-    found.do(found.tree.open, found.path, O_CREAT | O_EXCL if creating else 0, names=(path,))
+    creating = O_CREAT if flags & os.O_CREAT else 0
+    only = O_EXCL if flags & os.O_EXCL else 0
+    found.do(found.tree.open, found.path, flags & O_ACCMODE | creating | only, names=(path,))
     raise AssertionError("a socket can't be opened")
 
 

@@ -392,6 +392,26 @@ def open_of_a_socket_through_proc(p: Process, kind: int) -> None:
     assert p.open(b"/proc/self/fd/%d" % s, O_RDWR) == ENXIO
 
 
+@case("NAME-9c", types=ALL, needs="CAP_CHOWN")
+def creating_over_anothers_socket(p: Process, kind: int) -> None:
+    """Not even a privileged user gets past that, but the socket's owner and the directory's do."""
+    p.mkdir(b"sticky")
+    p.chmod(b"sticky", 0o1777)
+    p.bound(kind, b"sticky/s")
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == ENXIO
+    p.chown(b"sticky/s", 1, 1)
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == EACCES
+    assert p.open(b"sticky/s", O_RDWR) == ENXIO
+    p.chown(b"sticky", 1, 1)
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == ENXIO
+    p.chown(b"sticky", 2, 2)
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == EACCES
+    p.chmod(b"sticky", 0o1775)
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == ENXIO
+    p.chmod(b"sticky", 0o777)
+    assert p.open(b"sticky/s", O_CREAT | O_RDWR) == ENXIO
+
+
 @case("NAME-10a", types=ALL)
 def name_of_an_unbound_socket(p: Process, kind: int) -> None:
     """It is the family alone."""
