@@ -21,6 +21,7 @@ HEADERS = """
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <linux/filter.h>
+#include <linux/net_tstamp.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <linux/time_types.h>
@@ -55,6 +56,8 @@ LAYOUTS: dict[str, tuple[struct.Struct, str, tuple[str, ...]]] = {
     "sock_timeval": (structs.TIMEVAL, "struct __kernel_sock_timeval", ("tv_sec", "tv_usec")),
     "timespec": (structs.TIMESPEC, "struct timespec", ("tv_sec", "tv_nsec")),
     "linger": (structs.LINGER, "struct linger", ("l_onoff", "l_linger")),
+    "so_timestamping": (structs.SO_TIMESTAMPING, "struct so_timestamping", ("flags", "bind_phc")),
+    "sock_txtime": (structs.SOCK_TXTIME, "struct sock_txtime", ("clockid", "flags")),
     "pollfd": (structs.POLLFD, "struct pollfd", ("fd", "events", "revents")),
     "nlmsghdr": (
         netlink.HEADER,

@@ -23,9 +23,9 @@ import pytest
 from afunix.abi import constants as c
 from afunix.abi.constants import SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
 from afunix.abi.errno import Errno, SyscallError
-from afunix.core import connection, datagram, options
+from afunix.core import connection, datagram, option_time, options
 from afunix.core.caller import BoundInode
-from afunix.core.credentials import CAP_NET_ADMIN, Credentials
+from afunix.core.credentials import CAP_NET_ADMIN, CAP_NET_RAW, Credentials
 from afunix.core.errors import Unmodelled
 from afunix.core.kernel import Kernel, Limits
 from afunix.core.names import bind
@@ -452,7 +452,7 @@ def test_every_option_without_privileges(kind: str) -> None:
     assert in_child(become_nobody, lambda: differences(kind)) == []
 
 
-@pytest.mark.parametrize("capability", [CAP_NET_ADMIN, options.CAP_NET_RAW])
+@pytest.mark.parametrize("capability", [CAP_NET_ADMIN, CAP_NET_RAW])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can keep a single capability")
 def test_every_option_with_a_single_capability(capability: int) -> None:
     assert in_child(keep_only(capability), lambda: differences("stream", (fresh,))) == []
@@ -659,8 +659,8 @@ def test_a_refused_option_changes_nothing(world: World) -> None:
 def test_timestamp_forms(world: World, name: int) -> None:
     sock = our_socket(world)
     options.set(sock, world.program, SOL_SOCKET, name, struct.pack("<i", 1))
-    form, new = options.timestamp_form(sock)
+    form, new = option_time.timestamp_form(sock)
     assert form == (c.SO_TIMESTAMPNS_OLD if name in (c.SO_TIMESTAMPNS_OLD, c.SO_TIMESTAMPNS_NEW) else c.SO_TIMESTAMP)
     assert new is (name in (c.SO_TIMESTAMP_NEW, c.SO_TIMESTAMPNS_NEW))
     options.set(sock, world.program, SOL_SOCKET, c.SO_TIMESTAMP_OLD, struct.pack("<i", 0))
-    assert options.timestamp_form(sock) == (0, new)
+    assert option_time.timestamp_form(sock) == (0, new)

@@ -16,6 +16,8 @@ __all__ = [
     "POLLFD",
     "SIZE",
     "SOCKLEN",
+    "SOCK_TXTIME",
+    "SO_TIMESTAMPING",
     "TIMESPEC",
     "TIMESPEC_32",
     "TIMEVAL",
@@ -51,6 +53,12 @@ TIMESPEC_32: Final = Struct("<ii")
 
 LINGER: Final = Struct("<ii")
 """struct linger: l_onoff, l_linger in seconds."""
+
+SO_TIMESTAMPING: Final = Struct("<ii")
+"""struct so_timestamping: flags, bind_phc."""
+
+SOCK_TXTIME: Final = Struct("<iI")
+"""struct sock_txtime: clockid, flags."""
 
 POLLFD: Final = Struct("<iHH")
 """struct pollfd: fd, events, revents; the masks unsigned, as POLL* are."""

@@ -34,7 +34,7 @@ from afunix.abi.message import ControlMessage, cmsg_len, iter_control, put_cmsg,
 from afunix.abi.structs import INT, TIMESPEC, TIMEVAL, UCRED, pack_ucred, unpack_ucred
 from afunix.core.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, NOBODY, Ucred
 from afunix.core.errors import Unmodelled
-from afunix.core.options import (
+from afunix.core.option_time import (
     SOF_TIMESTAMPING_OPT_RX_FILTER,
     SOF_TIMESTAMPING_RX_SOFTWARE,
     SOF_TIMESTAMPING_SOFTWARE,

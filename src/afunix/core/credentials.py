@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["CAP_NET_ADMIN", "NOBODY", "NO_PEER", "OVERFLOW_ID", "Credentials", "Ucred"]
+__all__ = ["CAP_NET_ADMIN", "CAP_NET_RAW", "NOBODY", "NO_PEER", "OVERFLOW_ID", "Credentials", "Ucred"]
 
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
 CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 CAP_SYS_RESOURCE = 24
