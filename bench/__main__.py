@@ -27,6 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from afunix.cli.ending import tidy_ending
 from bench import report
 from bench.measures import MEASURES, Measure, selected
 from bench.runner import Cell, Failed, Workshop
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         "pinned_cpu": options.cpu,
     }
     cells: list[Cell] = []
-    with tempfile.TemporaryDirectory(prefix="afunix-bench-") as directory:
+    with tidy_ending(), tempfile.TemporaryDirectory(prefix="afunix-bench-") as directory:
         workshop = Workshop(Path(directory), options.cpu)
         try:
             workshop.prepare()

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import afunix
+from afunix.cli.ending import tidy_ending
 
 TURNS = 9
 
@@ -346,4 +347,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with tidy_ending():
+        main()

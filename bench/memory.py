@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from afunix.cli.ending import tidy_ending
 from bench.measures import MEASURES, Measure
 from bench.runner import Failed, Workshop, end
 from bench.systems import SYSTEMS, System, absence
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     n = options.messages // WORKLOADS[options.workload]
     if n < PARTS:
         wants.error(f"--messages: at least {PARTS * WORKLOADS[options.workload]}")
-    with tempfile.TemporaryDirectory(prefix="afunix-bench-") as directory:
+    with tidy_ending(), tempfile.TemporaryDirectory(prefix="afunix-bench-") as directory:
         workshop = Workshop(Path(directory), cpu=0)
         try:
             workshop.prepare()

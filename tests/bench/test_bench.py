@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,20 @@ def test_memory_range_sees_growth_between_checkpoints() -> None:
     assert curve.range() == 400
     curve.samples.append((1.95, 0))
     assert curve.range() == 400
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["bench", "bench.memory"])
+def test_nothing_is_left_of_an_interrupted_run(module: str, number: signal.Signals, tmp_path: Path) -> None:
+    """Neither the directory of the programs nor a program."""
+    arguments = ["--systems", "native"] if module == "bench" else ["--system", "native"]
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob("afunix-bench-*/file")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(20) == (-number if number == signal.SIGINT else 128 + number)
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -336,3 +337,11 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 def test_the_command_for_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conform", "--on", "core", "-k", "OOB-1"]) == 0
     assert "urgent" in capsys.readouterr().out
+
+
+def test_nothing_is_left_of_a_failed_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError):
+        DifferHost()
+    assert list(tmp_path.iterdir()) == []

@@ -93,6 +93,26 @@ def test_gathering() -> None:
     assert (received.data, received.length) == (b"ab", 2)
 
 
+def test_options_are_those_of_the_beginning() -> None:
+    """What SO_RCVTIMEO and SO_RCVLOWAT are set to while a call waits is for other calls."""
+    world = World()
+    one, two = world.pair(SOCK_STREAM)
+    two.rcvlowat = 3
+    body = blocking.receive(two, 10, 0, 100.0)
+    assert next(body).deadline is None
+    two.rcvtimeo, two.rcvlowat = 5.0, 1
+    world.send(one, b"ab")
+    assert next(body).deadline is None
+    world.send(one, b"c")
+    assert finish(body).data == b"abc"
+    body = blocking.receive(two, 10, 0, 100.0)
+    assert next(body).deadline == 105.0
+    two.rcvtimeo, two.rcvlowat = None, 3
+    assert next(body).deadline == 105.0
+    world.send(one, b"a")
+    assert finish(body).data == b"a"
+
+
 def test_continued_attempt() -> None:
     """What the caller's own attempt took, or came to, is where the body goes on."""
     world = World()

@@ -18,6 +18,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.seccomp import SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF
 from afunix.supervisor import hostcalls
 
+SI_TKILL = -6
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 RESOLVE_BENEATH = 8
 RESOLVE_NO_SYMLINKS = 4
@@ -86,16 +87,17 @@ def test_tgkill() -> None:
 
 
 def test_signalfd_delivers_what_is_blocked() -> None:
+    """The signal is for this thread: another one that does not block it would take one for the process, and die."""
     numbers = {signal.SIGUSR1, signal.SIGRTMAX}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     fd = hostcalls.signalfd(numbers)
     try:
         with pytest.raises(BlockingIOError):
             os.read(fd, 128)
-        os.kill(os.getpid(), signal.SIGRTMAX)
+        signal.pthread_kill(threading.get_ident(), signal.SIGRTMAX)
         assert select.select([fd], [], [], 10)[0]
         number, _, code, pid, uid = struct.unpack_from("<IiiII", os.read(fd, 128))
-        assert (number, code, pid, uid) == (signal.SIGRTMAX, 0, os.getpid(), os.getuid())
+        assert (number, code, pid, uid) == (signal.SIGRTMAX, SI_TKILL, os.getpid(), os.getuid())
         assert not os.get_inheritable(fd)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

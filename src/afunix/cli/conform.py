@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
+from afunix.cli.ending import tidy_ending
 from afunix.conformance import __main__ as kit
 
 __all__ = ["add_parser"]
@@ -18,4 +20,10 @@ def add_parser(commands: Any) -> None:
         "The exit status is 0 if all that apply pass, 1 if one fails, 2 if there is none.",
     )
     kit.add_arguments(parser)
-    parser.set_defaults(run=kit.conform, parser=parser)
+    parser.set_defaults(run=conform, parser=parser)
+
+
+def conform(options: argparse.Namespace) -> int:
+    """Run them; returns the exit status."""
+    with tidy_ending():
+        return kit.conform(options)

@@ -7,6 +7,8 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
+from afunix.cli.ending import tidy_ending
+
 if TYPE_CHECKING:
     from afunix.conformance.differ_run import Summary
 
@@ -52,9 +54,10 @@ def differ(options: argparse.Namespace) -> int:
 
     seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr, flush=True)
-    summary = compare_programs(
-        options.steps, seed, processes=options.processes, jobs=max(1, options.jobs), progress=_tell
-    )
+    with tidy_ending():
+        summary = compare_programs(
+            options.steps, seed, processes=options.processes, jobs=max(1, options.jobs), progress=_tell
+        )
     _tell(summary)
     for number, reason in summary.unsteady:
         print(f"program {number} showed a difference that was not there again: {reason}", file=sys.stderr)

@@ -84,7 +84,11 @@ class DifferHost:
             bool(worker.setting(f"fs/protected_{links}")) for links in ("symlinks", "hardlinks")
         )
         self.protects_regular = worker.setting("fs/protected_regular")
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self._remove()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -125,8 +129,13 @@ class DifferHost:
 
     def close(self) -> None:
         """End all processes and remove their directory."""
-        self._end()
-        self._clean()
+        try:
+            self._end()
+            self._clean()
+        finally:
+            self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.parent, ignore_errors=True)
 
     def restart(self) -> None:

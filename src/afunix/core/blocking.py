@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from afunix.core.caller import Caller
     from afunix.core.file import File
 
-__all__ = ["Body", "accept", "connect", "deadline", "receive", "send", "unfinished"]
+__all__ = ["Body", "accept", "connect", "deadline", "receive", "receive_until", "send", "unfinished"]
 
 T = TypeVar("T")
 
@@ -100,18 +100,24 @@ def send(
 
 def unfinished(sock: Socket, received: Received, size: int, flags: int) -> bool:
     """Whether a call that may wait must wait for more than it received (sock_rcvlowat, MSG_WAITALL)."""
-    if sock.type != SOCK_STREAM or flags & (MSG_PEEK | MSG_OOB) or (sock.rcvlowat <= 1 and not flags & MSG_WAITALL):
-        return False
+    return _lacks(received, _target(sock, size, flags))
+
+
+def _target(sock: Socket, size: int, flags: int) -> int:
+    """How much a call waits for (sock_rcvlowat); 0 where any message will do."""
+    if sock.type != SOCK_STREAM or flags & (MSG_PEEK | MSG_OOB):
+        return 0
+    return max(1, size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
+
+
+def _lacks(received: Received, target: int) -> bool:
     return (
-        received.length < _target(sock, size, flags)
+        target > 1
+        and received.length < target
         and received.name is not None
         and not received.files
         and not received.ended
     )
-
-
-def _target(sock: Socket, size: int, flags: int) -> int:
-    return max(1, size if flags & MSG_WAITALL else min(sock.rcvlowat, size))
 
 
 def receive(
@@ -124,10 +130,23 @@ def receive(
 ) -> Body[Received]:
     """Receive; waits for something to come, and with MSG_WAITALL or SO_RCVLOWAT for enough of it (DATA-10, DATA-13).
 
-    `first` is what a nowait receive took already. After SHUT_RD a datagram socket says end of file to a call that
-    would wait (DGRAM-7).
+    How long it waits, and for how much, is what the options say now: what is set while it waits is for other calls
+    (unix_stream_read_generic). `first` is what a nowait receive took already. After SHUT_RD a datagram socket says end
+    of file to a call that would wait (DGRAM-7).
     """
-    until = deadline(now, sock.rcvtimeo)
+    return receive_until(sock, size, flags, deadline(now, sock.rcvtimeo), _target(sock, size, flags), first, block)
+
+
+def receive_until(
+    sock: Socket,
+    size: int,
+    flags: int,
+    until: float | None,
+    target: int,
+    first: Received | None = None,
+    block: WouldBlock | None = None,
+) -> Body[Received]:
+    """`receive` with a deadline and for so much, whatever the socket's options are by now."""
     operation = OPERATIONS[sock.type].receive
     gathered = first
     result: Received | WouldBlock
@@ -149,6 +168,6 @@ def receive(
         if gathered is not None:
             gathered.extend(result)
             result = gathered
-        if (sock.rcvlowat <= 1 and not flags) or not unfinished(sock, result, size, flags):
+        if target <= 1 or not _lacks(result, target):
             return result
         gathered = result

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from afunix.core.message import Message
     from afunix.supervisor.watch import Watch
 
-__all__ = ["Holder", "Parkable", "Placeholder"]
+__all__ = ["SEVERAL", "Holder", "Parkable", "Placeholder"]
+
+SEVERAL: Final = -1
+"""In place of a process."""
 
 LAG_MAX: Final = 128
 """How many bytes of messages already read may stay in P's queue."""
@@ -89,7 +92,7 @@ class Placeholder:
 
     __slots__ = (
         "_closed_end", "_cookie", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale",
-        "_urgent", "end", "held", "holder", "in_flight", "inode", "parked", "sock", "watch",
+        "_urgent", "end", "held", "holder", "in_flight", "inode", "parked", "sock", "user", "watch",
     )  # fmt: skip
 
     def __init__(self, sock: Socket, watch: Watch) -> None:
@@ -101,6 +104,8 @@ class Placeholder:
         self.watch = watch
         self.parked: Placeholder | None = None
         self.holder: tuple[Holder, int] | None = None
+        self.user = 0
+        """The process that has made calls on it; SEVERAL: more than one."""
         # Descriptors of P that are on their way in messages.
         self.in_flight: dict[HostFile, None] = {}
         # What P's queue holds, in order: the message a byte stands for, whether it is urgent, what is parked with it.
@@ -141,6 +146,10 @@ class Placeholder:
         if self.held >= 0:
             os.close(self.held)
             self.held = -1
+
+    def used_by(self, process: int) -> None:
+        """Another process than `user` makes a call."""
+        self.user = SEVERAL if self.user else process
 
     def dispose(self) -> None:
         """The virtual socket is gone: free all that the host holds for it."""

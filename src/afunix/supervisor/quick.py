@@ -86,8 +86,10 @@ class WaitingRead(Parked):
 
     def go_on(self) -> None:
         """With what was handed over, or whatever else there is now."""
-        data = self.data
         supervisor = self.supervisor
+        if supervisor.forsaken(self):
+            return
+        data = self.data
         if data is not None:
             self.data = None
             try:
@@ -120,6 +122,10 @@ def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
             sock = placeholder.sock
             size = args[2]
             if 0 < size <= MAX_RW_COUNT and args[1] + size <= TASK_SIZE_MAX:
+                task = get(tid)
+                placeholder.holder = (task, args[0] & 0xFFFFFFFF)
+                if placeholder.user != task.tgid:
+                    placeholder.used_by(task.tgid)
                 if sock.queue:
                     if only_takes(sock):
                         received = receive(sock, size)
@@ -129,7 +135,6 @@ def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
                             except OSError:
                                 written = False
                             if written:
-                                placeholder.holder = (get(tid), args[0] & 0xFFFFFFFF)
                                 mirror()
                                 if _answer(listener, ident, received.length, 0, 0):
                                     received.done()
@@ -140,8 +145,6 @@ def reading(supervisor: Supervisor, otherwise: Trap, name: str) -> Trap:
                                 return
                             received.undo()
                 elif not sock.nonblock and only_waits(sock):
-                    task = get(tid)
-                    placeholder.holder = (task, args[0] & 0xFFFFFFFF)
                     parked[tid] = WaitingRead(supervisor, ident, task, args, sock)
                     signals.fresh = True
                     return

@@ -23,6 +23,7 @@ from afunix.core.errors import Unmodelled
 from afunix.core.kernel import Kernel
 from afunix.core.message import Received
 from afunix.core.socket import Socket
+from afunix.core.stream_quick import hand_back
 from afunix.core.wait import WaitQueue, WouldBlock
 from afunix.supervisor import hostcalls, trapcalls
 from afunix.supervisor.answers import Answers
@@ -33,7 +34,7 @@ from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.listener import Listener, Notification
 from afunix.supervisor.parked import Parked
 from afunix.supervisor.passed import HostFile
-from afunix.supervisor.placeholder import Placeholder
+from afunix.supervisor.placeholder import SEVERAL, Placeholder
 from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.sockdiag import SockDiag
@@ -311,6 +312,8 @@ class Supervisor:
 
     def resume(self, parked: Parked, event: BaseException | None = None) -> None:
         """Go on with a call that waited, or that begins to wait."""
+        if parked.queues is not None and self.forsaken(parked):
+            return
         parked.leave()
         call = parked.call
         try:
@@ -350,6 +353,22 @@ class Supervisor:
                 heapq.heappush(self._deadlines, (wait.deadline, self._order, parked))
             if self.kernel.changed:
                 self.mirror()
+
+    def forsaken(self, parked: Parked) -> bool:
+        """Whether the thread of a call that would go on has been killed; the call is over then, and takes nothing.
+
+        Its answer might go through all the same, as long as the thread has not been run again. What it would take is
+        for the next reader natively (unix_stream_read_generic looks for signals first), so we ask where there may be
+        one: where several processes use the socket.
+        """
+        sock = parked.sock
+        front = None if sock is None else sock.front
+        if type(front) is not Placeholder or front.user != SEVERAL or not parked.call.task.is_killed():
+            return False
+        if parked.data is not None:
+            hand_back(front.sock, parked.data)
+        self._abandoned(parked)
+        return True
 
     def unpark(self, parked: Parked) -> None:
         """A call waits no longer; nor does the end of its socket, if it waited for that."""

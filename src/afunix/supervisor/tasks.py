@@ -329,6 +329,13 @@ class Task:
             int(status[threads : status.index(b"\n", threads)]),
         )
 
+    def is_killed(self) -> bool:
+        """Whether the thread will never come back from the call that it is in (fatal_signal_pending)."""
+        try:
+            return bool(self.waiting_signals()[0] >> signal.SIGKILL - 1 & 1)
+        except Gone:
+            return True
+
     def has_stopped_threads(self, others: Container[int]) -> bool:
         """Whether the process is being stopped (job control), judged by one of the threads that are not `others`."""
         for tid in self._threads():

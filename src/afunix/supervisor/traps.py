@@ -102,6 +102,8 @@ class Traps:
                     return
             call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
             placeholder.holder = (task, fd)
+            if placeholder.user != task.tgid:
+                placeholder.used_by(task.tgid)
             call.sock = placeholder.sock
             self._perform(call, handle)
 

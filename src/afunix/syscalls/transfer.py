@@ -98,8 +98,8 @@ def read_later(call: Call) -> Generator[WouldBlock, bytes | None, Answer]:
 
 
 def read_on(call: Call) -> Generator[WouldBlock, Any, Answer]:
-    """A read that has waited, whatever the socket's options are by now: what is there, or the next that comes."""
-    received = yield from blocking.receive(call.sock, min(call.args[2], MAX_RW_COUNT), 0, call.now())
+    """A read that has waited for anything, for ever (`only_waits`), and goes on so whatever is set meanwhile."""
+    received = yield from blocking.receive_until(call.sock, min(call.args[2], MAX_RW_COUNT), 0, None, 1)
     return hand_out(received, lambda received: _give(call, received, call.args[1]))
 
 
