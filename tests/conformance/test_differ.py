@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -337,6 +340,26 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 def test_the_command_for_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conform", "--on", "core", "-k", "OOB-1"]) == 0
     assert "urgent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_of_an_interrupted_run(number: signal.Signals, tmp_path: Path) -> None:
+    """Even if another thread takes the signal, as it may."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "afunix", "differ", "--steps", "100000000", "--jobs", "2"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 60
+    while len(list(tmp_path.glob("afunix-differ-*/here"))) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    other = max(map(int, os.listdir(f"/proc/{process.pid}/task")))
+    assert other != process.pid
+    libc = ctypes.CDLL(None)
+    assert libc.tgkill(process.pid, other, number) == 0
+    assert process.wait(60) == (-number if number == signal.SIGINT else 128 + number)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_of_a_failed_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -27,6 +27,8 @@ What others do for a while counts on the host too: the descriptors that an unpri
 flight (ETOOMANYREFS), say.
 """
 TELL_EVERY: Final = 10
+"""Seconds."""
+SIGNALS_SEEN_EVERY: Final = 0.5
 """Seconds."""
 
 
@@ -168,6 +170,9 @@ def compare_programs(
     with ThreadPoolExecutor(jobs) as threads:
         try:
             for worker in [threads.submit(run.work) for _ in range(jobs)]:
+                # A signal may be taken by any thread; the main one, whose it is to act on it, must wake to see it.
+                while not wait((worker,), SIGNALS_SEEN_EVERY).done:
+                    pass
                 worker.result()
         finally:
             run.stopped = True
