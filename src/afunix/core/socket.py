@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from afunix.abi.constants import SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
@@ -66,9 +67,9 @@ class Socket(File):
         self.net = net
         # Whose it is (sk_uid): who made or accepted it.
         self.uid = 0
-        kernel.sockets_made += 1
-        self.number = kernel.sockets_made
-        kernel.sockets[self.number] = self
+        self.number = kernel.sockets_made = kernel.sockets_made + 1
+        everybody = kernel.sockets
+        everybody.add(ref(self, everybody.discard))
         self.state = CLOSED
         self.shut = 0
         self.error: Errno | None = None
