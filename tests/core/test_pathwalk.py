@@ -24,13 +24,13 @@ def tree() -> tuple[Directory, Directory, RegularFile]:
     root = Directory(1, 0o755, 0, 0, None)
     inner = Directory(2, 0o755, 0, 0, root)
     file = RegularFile(3, 0o644, 0, 0)
-    root.entries[b"d"] = inner
-    inner.entries[b"f"] = file
+    root.enter(b"d", inner)
+    inner.enter(b"f", file)
     return root, inner, file
 
 
 def link(parent: Directory, name: bytes, target: bytes, uid: int = 0) -> None:
-    parent.entries[name] = Symlink(9, target, uid, uid)
+    parent.enter(name, Symlink(9, target, uid, uid))
 
 
 def end(root: Directory, path: bytes, follow: bool = True) -> Inode:

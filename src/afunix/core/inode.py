@@ -6,6 +6,7 @@ inode (access, removal, change of mode and owner) stand here, those on paths in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from afunix.abi.constants import (
@@ -24,9 +25,11 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Credentials
 
 __all__ = [
+    "CHANGES",
     "MAY_EXEC",
     "MAY_READ",
     "MAY_WRITE",
+    "Changes",
     "Directory",
     "Inode",
     "RegularFile",
@@ -58,6 +61,22 @@ S_IXUGO: Final = 0o111
 S_IALLUGO: Final = 0o7777
 
 
+class Changes:
+    """The state that all trees of this interpreter are in: `now` is another object after each change of any of them.
+
+    So what was found out about a tree holds as long as `now` is the object that it was then (a dentry's sequence count
+    in Linux). Trees may be changed by several threads: no object comes back.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = object()
+
+
+CHANGES: Final = Changes()
+
+
 class Inode:
     """What a name leads to (`struct inode`); compares and hashes by identity.
 
@@ -73,6 +92,10 @@ class Inode:
         self.uid = uid
         self.gid = gid
         self.nlink = 1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        CHANGES.now = object()
 
     @property
     def size(self) -> int:
@@ -120,15 +143,31 @@ class Symlink(Inode):
 
 
 class Directory(Inode):
-    """A directory: entries by name, and the parent, which a removed directory still knows."""
+    """A directory: entries by name, oldest first, and the parent, which a removed directory still knows.
 
-    __slots__ = ("entries", "parent")
+    Entries are changed by `enter` and `remove` only.
+    """
+
+    __slots__ = ("_entries", "entries", "parent")
 
     def __init__(self, number: int, mode: int, uid: int, gid: int, parent: Directory | None) -> None:
         super().__init__(number, S_IFDIR | mode, uid, gid)
         self.nlink = 2
-        self.entries: dict[bytes, Inode] = {}
+        self._entries: dict[bytes, Inode] = {}
+        self.entries: Mapping[bytes, Inode] = self._entries
         self.parent = self if parent is None else parent
+
+    def enter(self, name: bytes, inode: Inode) -> None:
+        """Have a name lead to an inode; link counts are the caller's."""
+        self._entries[name] = inode
+        CHANGES.now = object()
+
+    def remove(self, name: bytes) -> Inode | None:
+        """Take a name out, if it is there: what it led to."""
+        inode = self._entries.pop(name, None)
+        if inode is not None:
+            CHANGES.now = object()
+        return inode
 
     def within(self, other: Directory) -> bool:
         """Whether this directory is the other one or lies below it (is_subdir in fs/dcache.c)."""
