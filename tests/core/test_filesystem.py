@@ -392,7 +392,7 @@ CHANGES: dict[str, tuple[Callable[[Filesystem, Caller], object], str | None]] = 
     "a link comes": (lambda tree, me: (tree.unlink(me, b"/d/e/s"), tree.symlink(me, b"../other", b"/d/e/s")), None),
     "chmod": (lambda tree, me: tree.chmod(me, b"/d/e/s", 0o500), "EACCES"),
     "chmod of a directory": (lambda tree, me: tree.chmod(me, b"/d", 0o600), "EACCES"),
-    "chown": (lambda tree, me: setattr(tree.stat(me, b"/d/e/s"), "uid", 12), "EACCES"),
+    "chown": (lambda tree, me: tree.stat(me, b"/d/e/s").change(0o700, 12, 12), "EACCES"),
     "other credentials": (lambda tree, me: setattr(me, "credentials", Credentials(1, euid=11, egid=11)), "EACCES"),
     "chroot": (lambda tree, me: setattr(me, "root", tree.directory(me, b"/d/e")), "ENOENT"),
     "nothing": (lambda tree, me: None, None),

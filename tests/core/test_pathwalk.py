@@ -189,7 +189,7 @@ def test_protected_symlinks() -> None:
 def test_the_straight_way_is_the_same_way(mode: int) -> None:
     """Wherever `straight` arrives, the whole walk does; it says so of every plain path that may be walked."""
     root, inner, _ = tree()
-    inner.mode = inner.mode & ~0o777 | mode
+    inner.change(inner.mode & ~0o777 | mode, inner.uid, inner.gid)
     link(root, b"l", b"d")
     link(inner, b"l", b"f")
     arrived = set()

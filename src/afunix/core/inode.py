@@ -88,13 +88,15 @@ class Inode:
 
     def __init__(self, number: int, mode: int, uid: int, gid: int) -> None:
         self.number = number
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
+        self.mode: Final = mode
+        self.uid: Final = uid
+        self.gid: Final = gid
         self.nlink = 1
 
-    def __setattr__(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+    def change(self, mode: int, uid: int, gid: int) -> None:
+        """Give it another mode and owner; nothing else does."""
+        for name, value in (("mode", mode), ("uid", uid), ("gid", gid)):
+            object.__setattr__(self, name, value)
         CHANGES.now = object()
 
     @property
@@ -295,7 +297,7 @@ def empty(credentials: Credentials, inode: RegularFile) -> None:
     """Cut a file to nothing, as open(2) with O_TRUNC; without CAP_FSETID it loses its setuid and setgid bits."""
     inode.data.clear()
     if not credentials.capable(CAP_FSETID):
-        inode.mode = _without_privileges(credentials, inode)
+        inode.change(_without_privileges(credentials, inode), inode.uid, inode.gid)
 
 
 def change_mode(credentials: Credentials, inode: Inode, mode: int) -> None:
@@ -309,7 +311,7 @@ def change_mode(credentials: Credentials, inode: Inode, mode: int) -> None:
     mode &= S_IALLUGO
     if mode & S_ISGID and not _may_keep_setgid(credentials, inode.gid):
         mode &= ~S_ISGID
-    inode.mode = inode.mode & S_IFMT | mode
+    inode.change(inode.mode & S_IFMT | mode, inode.uid, inode.gid)
 
 
 def change_owner(credentials: Credentials, inode: Inode, uid: int, gid: int) -> None:
@@ -329,8 +331,4 @@ def change_owner(credentials: Credentials, inode: Inode, uid: int, gid: int) -> 
         mode = _without_privileges(credentials, inode)
         if mode != inode.mode and not is_owner(credentials, inode):
             raise SyscallError(Errno.EPERM)
-    inode.mode = mode
-    if uid != -1:
-        inode.uid = uid
-    if gid != -1:
-        inode.gid = gid
+    inode.change(mode, inode.uid if uid == -1 else uid, inode.gid if gid == -1 else gid)

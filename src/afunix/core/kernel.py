@@ -151,7 +151,6 @@ class Kernel:
 
     def closed(self, sock: Socket) -> None:
         """A socket is gone: tell the front end, which frees what it holds for it, and look for garbage."""
-        self.changed.pop(sock, None)
         if self.on_close is not None:
             self.on_close(sock)
         if self.flight.sockets:

@@ -142,7 +142,7 @@ class MirroredFilesystem(Filesystem):
             status = host.LSTAT(self.host_path(directory))
         except OSError:
             return
-        directory.mode, directory.uid, directory.gid = status.st_mode, status.st_uid, status.st_gid
+        directory.change(status.st_mode, status.st_uid, status.st_gid)
 
     def removed(self, directory: Directory) -> None:
         """The host's directory is gone."""
