@@ -374,3 +374,56 @@ def test_root_of_the_tree() -> None:
     root = Filesystem(mode=0o1770, uid=5, gid=6).root
     assert isinstance(root, Directory)
     assert (root.mode, root.uid, root.gid, root.number, root.parent) == (S_IFDIR | 0o1770, 5, 6, 1, root)
+
+
+def swapped(tree: Filesystem, me: Caller) -> None:
+    tree.mkdir(me, b"/d/g", 0o700)
+    tree.rename(me, b"/d/other", b"/d/g/s")
+    tree.rename(me, b"/d/e", b"/d/f")
+    tree.rename(me, b"/d/g", b"/d/e")
+
+
+CHANGES: dict[str, tuple[Callable[[Filesystem, Caller], object], str | None]] = {
+    "unlink": (lambda tree, me: tree.unlink(me, b"/d/e/s"), "ENOENT"),
+    "rename": (lambda tree, me: tree.rename(me, b"/d/e/s", b"/d/s"), "ENOENT"),
+    "another takes its place": (lambda tree, me: tree.rename(me, b"/d/other", b"/d/e/s"), None),
+    "a directory is renamed": (lambda tree, me: tree.rename(me, b"/d/e", b"/d/f"), "ENOENT"),
+    "another directory comes": (swapped, None),
+    "a link comes": (lambda tree, me: (tree.unlink(me, b"/d/e/s"), tree.symlink(me, b"../other", b"/d/e/s")), None),
+    "chmod": (lambda tree, me: tree.chmod(me, b"/d/e/s", 0o500), "EACCES"),
+    "chmod of a directory": (lambda tree, me: tree.chmod(me, b"/d", 0o600), "EACCES"),
+    "chown": (lambda tree, me: tree.stat(me, b"/d/e/s").change(0o700, 12, 12), "EACCES"),
+    "other credentials": (lambda tree, me: setattr(me, "credentials", Credentials(1, euid=11, egid=11)), "EACCES"),
+    "chroot": (lambda tree, me: setattr(me, "root", tree.directory(me, b"/d/e")), "ENOENT"),
+    "nothing": (lambda tree, me: None, None),
+    "a failed change": (lambda tree, me: refused("EEXIST", tree.mkdir, me, b"/d/e/s", 0), None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_looked_up_is_looked_up_again_after_each_change(filesystem: Filesystem, me: Caller, name: str) -> None:
+    """A look-up remembers where a path led; whatever could lead it elsewhere, or refuse it, is seen at once."""
+    change, error = CHANGES[name]
+    filesystem.mkdir(me, b"/d", 0o700)
+    filesystem.mkdir(me, b"/d/e", 0o700)
+    filesystem.create(me, b"/d/e/s", 0o700)
+    filesystem.create(me, b"/d/other", 0o700)
+    first = filesystem.lookup(me, b"/d/e/s")
+    assert filesystem.lookup(me, b"/d/e/s") is first
+    other = filesystem.lookup(me, b"/d/other")
+    change(filesystem, me)
+    if error is not None:
+        refused(error, filesystem.lookup, me, b"/d/e/s")
+    elif name in {"nothing", "a failed change"}:
+        assert filesystem.lookup(me, b"/d/e/s") is first
+    else:
+        assert filesystem.lookup(me, b"/d/e/s") is other
+
+
+def test_what_was_looked_up_is_forgotten_when_there_is_much_of_it(filesystem: Filesystem, me: Caller) -> None:
+    """Memory does not grow with the number of paths."""
+    for number in range(3000):
+        path = b"/%d" % number
+        key = filesystem.create(me, path, 0o700)
+        assert filesystem.lookup(me, path) is key
+    assert len(filesystem._found) <= 1024

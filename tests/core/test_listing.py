@@ -28,6 +28,9 @@ def test_closed_sockets_are_forgotten() -> None:
     assert listing.sockets_in(kernel, "there") == []
     one.close()
     three.close()
+    assert listing.sockets_in(kernel, "here") == []
+    del one, two, three
+    kernel.changed.clear()
     assert not kernel.sockets
 
 

@@ -24,13 +24,13 @@ def tree() -> tuple[Directory, Directory, RegularFile]:
     root = Directory(1, 0o755, 0, 0, None)
     inner = Directory(2, 0o755, 0, 0, root)
     file = RegularFile(3, 0o644, 0, 0)
-    root.entries[b"d"] = inner
-    inner.entries[b"f"] = file
+    root.enter(b"d", inner)
+    inner.enter(b"f", file)
     return root, inner, file
 
 
 def link(parent: Directory, name: bytes, target: bytes, uid: int = 0) -> None:
-    parent.entries[name] = Symlink(9, target, uid, uid)
+    parent.enter(name, Symlink(9, target, uid, uid))
 
 
 def end(root: Directory, path: bytes, follow: bool = True) -> Inode:
@@ -189,7 +189,7 @@ def test_protected_symlinks() -> None:
 def test_the_straight_way_is_the_same_way(mode: int) -> None:
     """Wherever `straight` arrives, the whole walk does; it says so of every plain path that may be walked."""
     root, inner, _ = tree()
-    inner.mode = inner.mode & ~0o777 | mode
+    inner.change(inner.mode & ~0o777 | mode, inner.uid, inner.gid)
     link(root, b"l", b"d")
     link(inner, b"l", b"f")
     arrived = set()

@@ -350,3 +350,27 @@ def test_undoing_a_bind_removes_its_own_inode_only() -> None:
     other = process.create(b"name", 0o777, SOCK_STREAM)
     bound.remove()
     assert process.lookup(b"name") == other.key
+
+
+class Remembering(Filesystem):
+    """A tree that says what it was told to forget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgotten: list[object] = []
+
+    def forget(self, key: object) -> None:
+        self.forgotten.append(key)
+
+
+def test_a_bound_path_is_forgotten_with_its_last_holder() -> None:
+    """The connections of a listener share its inode, and may outlive or be outlived by it."""
+    tree = Remembering()
+    process = ProcessTable(tree, lambda: 0.0).spawn(cwd=tree.root, root=tree.root)
+    bound = process.create(b"/s", 0o777, SOCK_STREAM)
+    accepted, waiting = bound.share(), bound.share()
+    accepted.close()
+    bound.close()
+    assert tree.forgotten == []
+    waiting.close()
+    assert tree.forgotten == [bound.key]

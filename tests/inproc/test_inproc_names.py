@@ -264,6 +264,9 @@ def test_names_on_the_host(tmp_path: Path) -> None:
         with kernel.process(umask=0o077) as private, private.socket() as sock:
             sock.bind(str(tmp_path / "t"))
             assert stat.S_IMODE(os.stat(tmp_path / "t").st_mode) == 0o700
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            one.accept()[0].close()  # which has the name, too, but is not the last to have it
         path.unlink()
         for number in range(20):
             with socket.socket(socket.AF_UNIX) as other:

@@ -28,14 +28,15 @@ def create(kernel: Kernel, caller: Caller, kind: int, protocol: int = 0) -> Sock
 
     EINVAL: no such type at all; EPROTONOSUPPORT: protocol not 0 or PF_UNIX; ESOCKTNOSUPPORT: a type of others.
     """
-    if kind >= SOCK_MAX:
-        raise SyscallError(Errno.EINVAL)
-    if protocol not in (0, PF_UNIX):
-        raise SyscallError(Errno.EPROTONOSUPPORT)
-    if kind == SOCK_RAW:
-        kind = SOCK_DGRAM
-    elif kind not in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
-        raise SyscallError(Errno.ESOCKTNOSUPPORT)
+    if kind != SOCK_STREAM or protocol:
+        if kind >= SOCK_MAX:
+            raise SyscallError(Errno.EINVAL)
+        if protocol not in (0, PF_UNIX):
+            raise SyscallError(Errno.EPROTONOSUPPORT)
+        if kind == SOCK_RAW:
+            kind = SOCK_DGRAM
+        elif kind not in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
+            raise SyscallError(Errno.ESOCKTNOSUPPORT)
     sock = Socket(kernel, kind, caller.net)
     sock.uid = caller.credentials.euid
     return sock
@@ -100,7 +101,8 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     kernel = sock.kernel
     if other.state != LISTEN or other.shut & RCV_SHUTDOWN:
         raise SyscallError(Errno.ECONNREFUSED)
-    if other.full:
+    queue = other.queue
+    if len(queue) > other.backlog:
         return other.wait_space
     if sock.state != CLOSED:
         raise SyscallError(Errno.EISCONN if sock.state == ESTABLISHED else Errno.EINVAL)
@@ -108,19 +110,25 @@ def connect_to(sock: Socket, caller: Caller, other: Socket) -> Socket | WouldBlo
     embryo.grafted = False
     embryo.listener = other
     embryo.address = other.address
-    if other.inode is not None:
-        embryo.inode = other.inode.share()
+    inode = other.inode
+    if inode is not None:
+        embryo.inode = inode.share()
     embryo.passcred = other.passcred
     embryo.passpidfd = other.passpidfd
     embryo.passsec = other.passsec
     embryo.passrights = other.passrights
-    embryo.record_peer(caller)
-    sock.copy_peer(other)
-    join(sock, embryo)
-    message = Message(b"", EMBRYO_TRUESIZE, embryo, (), None, embryo)
-    embryo.wmem += EMBRYO_TRUESIZE
-    other.queue.append(message)
-    kernel.changed[other] = None
+    credentials = caller.credentials
+    embryo.peer_cred = credentials.effective
+    embryo.peer_groups = credentials.groups
+    sock.peer_cred = other.peer_cred
+    sock.peer_groups = other.peer_groups
+    embryo.peer = sock
+    sock.peer = embryo
+    sock.state = embryo.state = ESTABLISHED
+    embryo.wmem = EMBRYO_TRUESIZE
+    queue.append(Message(b"", EMBRYO_TRUESIZE, embryo, (), None, embryo))
+    changed = kernel.changed
+    changed[sock] = changed[embryo] = changed[other] = None
     if other.readers:
         kernel.wakeups.pending[other.readers] = None
     return embryo
@@ -155,13 +163,13 @@ def accept(sock: Socket) -> Socket | WouldBlock:
         raise SyscallError(Errno.EINVAL)
     if sock.error is not None:
         sock.take_error()
-    if not sock.queue:
+    queue = sock.queue
+    if not queue:
         return sock.wait_readable
-    message = sock.queue.popleft()
-    embryo = message.embryo
+    embryo = queue.popleft().embryo
     assert embryo is not None, "a listener's queue holds connections only"
     kernel = sock.kernel
-    kernel.uncharge(message)
+    embryo.wmem -= EMBRYO_TRUESIZE  # nobody can wait for its room yet
     kernel.changed[sock] = None
     if sock.waiting_peers:
         kernel.wakeups.pending[sock.waiting_peers] = None

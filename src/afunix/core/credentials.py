@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 __all__ = ["CAP_NET_ADMIN", "CAP_NET_RAW", "NOBODY", "NO_PEER", "OVERFLOW_ID", "Credentials", "Ucred"]
@@ -45,6 +45,7 @@ class Credentials:
 
     pid is the thread group's; uid and gid are the real ids, euid and egid the effective ones, which also stand
     for the filesystem ids. groups are the supplementary groups, capabilities the effective set as a bit mask.
+    effective: what SO_PEERCRED records at connect, listen and socketpair (init_peercred, SCM-6).
     """
 
     pid: int
@@ -56,6 +57,10 @@ class Credentials:
     capabilities: int = 0
     suid: int = 0
     sgid: int = 0
+    effective: Ucred = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "effective", _ucred(self.pid, self.euid, self.egid))
 
     def capable(self, capability: int) -> bool:
         """Whether the effective set holds the capability with this number (capable() in kernel/capability.c)."""
@@ -65,8 +70,3 @@ class Credentials:
     def real(self) -> Ucred:
         """What SCM_CREDENTIALS shows when the sender gave nothing (scm_set_cred, SCM-5)."""
         return _ucred(self.pid, self.uid, self.gid)
-
-    @property
-    def effective(self) -> Ucred:
-        """What SO_PEERCRED records at connect, listen and socketpair (init_peercred, SCM-6)."""
-        return _ucred(self.pid, self.euid, self.egid)

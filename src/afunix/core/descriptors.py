@@ -46,20 +46,21 @@ class DescriptorTable:
             raise SyscallError(Errno.EBADF)
         return file
 
-    def install(self, file: File, *, cloexec: bool = False, lowest: int = 0) -> int:
+    def install(self, file: File, cloexec: bool = False, lowest: int = 0) -> int:
         """Give a file the lowest free number, at least `lowest`, and acquire it (alloc_fd, fd_install): EMFILE."""
-        fd = lowest if lowest > self._lowest else self._lowest
+        begin = self._lowest
+        fd = lowest if lowest > begin else begin
         files = self.files
         while fd in files:
             fd += 1
         if fd >= self.limit:
             raise SyscallError(Errno.EMFILE)
-        if lowest <= self._lowest:
+        if lowest <= begin:
             self._lowest = fd + 1
         files[fd] = file
         if cloexec:
             self.cloexec.add(fd)
-        file.acquire()
+        file.references += 1
         return fd
 
     def close(self, fd: int) -> None:
@@ -68,8 +69,13 @@ class DescriptorTable:
 
     def discard(self, fd: int, file: File) -> None:
         """Close a number if it still refers to this file."""
-        if self.files.get(fd) is file:
-            self._remove(fd).release()
+        files = self.files
+        if files.get(fd) is file:
+            del files[fd]
+            self.cloexec.discard(fd)
+            if fd < self._lowest:
+                self._lowest = fd
+            file.release()
 
     def close_range(self, first: int, last: int, flags: int = 0) -> None:
         """Close all from first to last, or with CLOSE_RANGE_CLOEXEC mark them (close_range(2)).

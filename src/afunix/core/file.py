@@ -34,11 +34,13 @@ class File:
 
     def release(self) -> None:
         """Drop one reference; the last one closes the file."""
-        assert self.references > 0, "released more often than acquired"
-        self.references -= 1
-        if not self.references:
-            for watcher in self.watchers:
-                watcher.closed()
+        left = self.references - 1
+        assert left >= 0, "released more often than acquired"
+        self.references = left
+        if not left:
+            if self.watchers:
+                for watcher in self.watchers:
+                    watcher.closed()
             self.close()
 
     def close(self) -> None:

@@ -23,8 +23,10 @@ from afunix.abi.constants import (
     S_IFSOCK,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core.credentials import Credentials
 from afunix.core.errors import Unmodelled
 from afunix.core.inode import (
+    CHANGES,
     MAY_EXEC,
     MAY_READ,
     MAY_WRITE,
@@ -46,6 +48,9 @@ from afunix.core.inode import (
 from afunix.core.pathwalk import NAME_MAX, PATH_MAX, PathCaller, PathWalk, straight
 
 __all__ = ["Filesystem", "Namespace", "PathCaller"]
+
+MOST_FOUND: Final = 1024
+"""Paths that are remembered at most."""
 
 
 class Namespace(Protocol):
@@ -83,7 +88,7 @@ class Filesystem:
     Linux itself.
     """
 
-    __slots__ = ("_last", "device", "protected_hardlinks", "protected_regular", "protected_symlinks", "root")
+    __slots__ = ("_found", "_last", "device", "protected_hardlinks", "protected_regular", "protected_symlinks", "root")
 
     def __init__(
         self,
@@ -98,6 +103,8 @@ class Filesystem:
     ) -> None:
         """Make a tree with nothing but a root directory, which has this mode and owner."""
         self._last = 1
+        # By path: the socket inode that it led to, when, for whom and from which root.
+        self._found: dict[bytes, tuple[SocketInode, object, Credentials, object]] = {}
         self.device = device
         self.protected_symlinks = protected_symlinks
         self.protected_hardlinks = protected_hardlinks
@@ -108,10 +115,20 @@ class Filesystem:
 
     def lookup(self, caller: PathCaller, path: bytes) -> SocketInode:
         """As `Namespace.lookup`; the key is the inode itself."""
-        inode = straight(caller, path) or self._walk(caller).to_end(path)
+        found = self._found.get(path)
+        if found is not None:
+            known, then, credentials, root = found
+            if then is CHANGES.now and credentials is caller.credentials and root is caller.root:
+                return known
+        direct = straight(caller, path)
+        inode = direct or self._walk(caller).to_end(path)
         permission(caller.credentials, inode, MAY_WRITE)
         if not isinstance(inode, SocketInode):
             raise SyscallError(Errno.ECONNREFUSED)
+        if direct is not None:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            self._found[path] = inode, CHANGES.now, caller.credentials, caller.root
         return inode
 
     def create(self, caller: PathCaller, path: bytes, mode: int) -> SocketInode:
@@ -272,7 +289,7 @@ class Filesystem:
         self._may_create(walk)
         _, uid, gid = initial_owner(caller.credentials, walk.directory, 0)
         link = Symlink(self._number(), target, uid, gid)
-        walk.directory.entries[walk.name] = link
+        walk.directory.enter(walk.name, link)
         return link
 
     def link(self, caller: PathCaller, path: bytes, new: bytes, *, follow: bool = False) -> None:
@@ -292,7 +309,7 @@ class Filesystem:
         self._may_create(walk)
         if isinstance(inode, Directory):
             raise SyscallError(Errno.EPERM)
-        walk.directory.entries[walk.name] = inode
+        walk.directory.enter(walk.name, inode)
         inode.nlink += 1
 
     # Removing and moving.
@@ -358,8 +375,8 @@ class Filesystem:
             raise SyscallError(Errno.ENOTEMPTY)
         if replaced is not None:
             self._drop(target.directory, target.name)
-        del source.directory.entries[source.name]
-        target.directory.entries[target.name] = inode
+        source.directory.remove(source.name)
+        target.directory.enter(target.name, inode)
         if isinstance(inode, Directory):
             source.directory.nlink -= 1
             target.directory.nlink += 1
@@ -420,12 +437,13 @@ class Filesystem:
             inode = SocketInode(self._number(), permissions, uid, gid)
         else:
             inode = RegularFile(self._number(), permissions, uid, gid)
-        parent.entries[walk.name] = inode
+        parent.enter(walk.name, inode)
         return inode
 
     @staticmethod
     def _drop(parent: Directory, name: bytes) -> None:
-        inode = parent.entries.pop(name)
+        inode = parent.remove(name)
+        assert inode is not None
         if isinstance(inode, Directory):
             inode.nlink = 0
             parent.nlink -= 1

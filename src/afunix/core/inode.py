@@ -6,6 +6,7 @@ inode (access, removal, change of mode and owner) stand here, those on paths in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from afunix.abi.constants import (
@@ -24,9 +25,11 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Credentials
 
 __all__ = [
+    "CHANGES",
     "MAY_EXEC",
     "MAY_READ",
     "MAY_WRITE",
+    "Changes",
     "Directory",
     "Inode",
     "RegularFile",
@@ -58,6 +61,22 @@ S_IXUGO: Final = 0o111
 S_IALLUGO: Final = 0o7777
 
 
+class Changes:
+    """The state that all trees of this interpreter are in: `now` is another object after each change of any of them.
+
+    So what was found out about a tree holds as long as `now` is the object that it was then (a dentry's sequence count
+    in Linux). Trees may be changed by several threads: no object comes back.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = object()
+
+
+CHANGES: Final = Changes()
+
+
 class Inode:
     """What a name leads to (`struct inode`); compares and hashes by identity.
 
@@ -69,10 +88,16 @@ class Inode:
 
     def __init__(self, number: int, mode: int, uid: int, gid: int) -> None:
         self.number = number
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
+        self.mode: Final = mode
+        self.uid: Final = uid
+        self.gid: Final = gid
         self.nlink = 1
+
+    def change(self, mode: int, uid: int, gid: int) -> None:
+        """Give it another mode and owner; nothing else does."""
+        for name, value in (("mode", mode), ("uid", uid), ("gid", gid)):
+            object.__setattr__(self, name, value)
+        CHANGES.now = object()
 
     @property
     def size(self) -> int:
@@ -120,15 +145,31 @@ class Symlink(Inode):
 
 
 class Directory(Inode):
-    """A directory: entries by name, and the parent, which a removed directory still knows."""
+    """A directory: entries by name, oldest first, and the parent, which a removed directory still knows.
 
-    __slots__ = ("entries", "parent")
+    Entries are changed by `enter` and `remove` only.
+    """
+
+    __slots__ = ("_entries", "entries", "parent")
 
     def __init__(self, number: int, mode: int, uid: int, gid: int, parent: Directory | None) -> None:
         super().__init__(number, S_IFDIR | mode, uid, gid)
         self.nlink = 2
-        self.entries: dict[bytes, Inode] = {}
+        self._entries: dict[bytes, Inode] = {}
+        self.entries: Mapping[bytes, Inode] = self._entries
         self.parent = self if parent is None else parent
+
+    def enter(self, name: bytes, inode: Inode) -> None:
+        """Have a name lead to an inode; link counts are the caller's."""
+        self._entries[name] = inode
+        CHANGES.now = object()
+
+    def remove(self, name: bytes) -> Inode | None:
+        """Take a name out, if it is there: what it led to."""
+        inode = self._entries.pop(name, None)
+        if inode is not None:
+            CHANGES.now = object()
+        return inode
 
     def within(self, other: Directory) -> bool:
         """Whether this directory is the other one or lies below it (is_subdir in fs/dcache.c)."""
@@ -256,7 +297,7 @@ def empty(credentials: Credentials, inode: RegularFile) -> None:
     """Cut a file to nothing, as open(2) with O_TRUNC; without CAP_FSETID it loses its setuid and setgid bits."""
     inode.data.clear()
     if not credentials.capable(CAP_FSETID):
-        inode.mode = _without_privileges(credentials, inode)
+        inode.change(_without_privileges(credentials, inode), inode.uid, inode.gid)
 
 
 def change_mode(credentials: Credentials, inode: Inode, mode: int) -> None:
@@ -270,7 +311,7 @@ def change_mode(credentials: Credentials, inode: Inode, mode: int) -> None:
     mode &= S_IALLUGO
     if mode & S_ISGID and not _may_keep_setgid(credentials, inode.gid):
         mode &= ~S_ISGID
-    inode.mode = inode.mode & S_IFMT | mode
+    inode.change(inode.mode & S_IFMT | mode, inode.uid, inode.gid)
 
 
 def change_owner(credentials: Credentials, inode: Inode, uid: int, gid: int) -> None:
@@ -290,8 +331,4 @@ def change_owner(credentials: Credentials, inode: Inode, uid: int, gid: int) -> 
         mode = _without_privileges(credentials, inode)
         if mode != inode.mode and not is_owner(credentials, inode):
             raise SyscallError(Errno.EPERM)
-    inode.mode = mode
-    if uid != -1:
-        inode.uid = uid
-    if gid != -1:
-        inode.gid = gid
+    inode.change(mode, inode.uid if uid == -1 else uid, inode.gid if gid == -1 else gid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -60,9 +60,9 @@ class Kernel:
         self.inflight: dict[int, int] = {}
         self.flight = Flight()
         self.sockets_made = 0
-        # All that live, by number and so in the order in which they were made. Weak: what a front end made for the
-        # time of one message, and never closes, is not kept.
-        self.sockets: WeakValueDictionary[int, Socket] = WeakValueDictionary()
+        # All that there are. Weak: what a front end made for the time of one message, and never closes, is not kept. A
+        # plain set, out of which each takes itself, is five times cheaper than those of the standard library.
+        self.sockets: set[ref[Socket]] = set()
         # A message that was read and can be used again (see `stream_quick.take`).
         self.spare: list[Message] = []
         # SO_NETNS_COOKIE of each network namespace that was asked for it.
@@ -151,8 +151,6 @@ class Kernel:
 
     def closed(self, sock: Socket) -> None:
         """A socket is gone: tell the front end, which frees what it holds for it, and look for garbage."""
-        self.changed.pop(sock, None)
-        self.sockets.pop(sock.number, None)
         if self.on_close is not None:
             self.on_close(sock)
         if self.flight.sockets:

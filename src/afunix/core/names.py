@@ -67,16 +67,18 @@ class Names:
 
     def forget(self, sock: Socket) -> None:
         """Take a socket out of the tables; a path name's inode stays (unix_remove_socket)."""
+        inode = sock.inode
+        if inode is not None:
+            sock.inode = None
+            if self.inodes.get(inode.key) is sock:
+                del self.inodes[inode.key]
+            inode.close()
+            return
         address = sock.address
         if address and not address[0]:
             key = (sock.net, address, sock.type)
             if self.abstract.get(key) is sock:
                 del self.abstract[key]
-        inode, sock.inode = sock.inode, None
-        if inode is not None:
-            if self.inodes.get(inode.key) is sock:
-                del self.inodes[inode.key]
-            inode.close()
 
 
 def bind(sock: Socket, caller: Caller, address: bytes | None, mode: int = SOCKET_MODE) -> bool:

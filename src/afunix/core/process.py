@@ -44,9 +44,12 @@ if TYPE_CHECKING:
         return process, path  # the type checker proves that both are what the sockets ask for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class BoundPath:
-    """The inode that a bind made (a `BoundInode`), and who made it from where, to take it back."""
+    """The inode that a bind made (a `BoundInode`), and who made it from where, to take it back.
+
+    holders: who closes it once, each: the socket that was bound and its connections.
+    """
 
     namespace: Namespace
     credentials: Credentials
@@ -54,18 +57,22 @@ class BoundPath:
     root: object
     path: bytes
     key: Hashable
+    holders: int = 1
 
     def remove(self) -> None:
         """Unlink the name, if it still leads to this inode (NAME-7)."""
         self.namespace.remove(self, self.path, self.key)
 
     def share(self) -> BoundPath:
-        """Holding it costs nothing."""
+        """Hold it once more."""
+        self.holders += 1
         return self
 
     def close(self) -> None:
-        """No socket is bound to it any more."""
-        self.namespace.forget(self.key)
+        """Hold it once less; nobody does any more: the namespace may forget it."""
+        self.holders -= 1
+        if not self.holders:
+            self.namespace.forget(self.key)
 
 
 class Process:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from afunix.abi.constants import SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
@@ -42,9 +43,6 @@ WMEM_BIAS: Final = 1
 """sk_wmem_alloc counts from one, which the test for writability includes (unix_writable)."""
 
 
-NO_BLOCK: Final[WouldBlock | None] = None
-
-
 class Socket(File):
     """A Unix-domain socket (`struct unix_sock` with its `struct socket`)."""
 
@@ -57,6 +55,10 @@ class Socket(File):
         "wmem", "writers",
     )  # fmt: skip
 
+    _wait_readable: WouldBlock
+    _wait_space: WouldBlock
+    _wait_writable: WouldBlock
+
     def __init__(self, kernel: Kernel, kind: int, net: Hashable) -> None:
         # As File.__init__: calling it is a tenth of what a socket costs.
         self.references = 0
@@ -66,9 +68,9 @@ class Socket(File):
         self.net = net
         # Whose it is (sk_uid): who made or accepted it.
         self.uid = 0
-        kernel.sockets_made += 1
-        self.number = kernel.sockets_made
-        kernel.sockets[self.number] = self
+        self.number = kernel.sockets_made = kernel.sockets_made + 1
+        everybody = kernel.sockets
+        everybody.add(ref(self, everybody.discard))
         self.state = CLOSED
         self.shut = 0
         self.error: Errno | None = None
@@ -83,9 +85,10 @@ class Socket(File):
         # Urgent bytes that reads went past: Linux goes on counting them as unread (inq_len).
         self.passed_over = 0
         self.wmem = 0
-        self.sndbuf = kernel.limits.wmem_default
-        self.rcvbuf = kernel.limits.rmem_default
-        self.backlog = kernel.limits.max_dgram_qlen
+        limits = kernel.limits
+        self.sndbuf = limits.wmem_default
+        self.rcvbuf = limits.rmem_default
+        self.backlog = limits.max_dgram_qlen
         # False while it waits in a listener's queue: it has no descriptor yet (sk_socket).
         self.grafted = True
         self.listener: Socket | None = None
@@ -96,7 +99,6 @@ class Socket(File):
         self.waiting_peers: WaitQueue | None = None
         # Of those who wait on `readable`, the read that data can be handed to at once (`stream_quick.hand_over`).
         self.taker: Taker | None = None
-        self._wait_readable = self._wait_writable = self._wait_space = NO_BLOCK
         self.peer_cred: Ucred = NO_PEER
         self.peer_groups: tuple[int, ...] | None = None
         self.passcred = False
@@ -146,28 +148,34 @@ class Socket(File):
             self.waiting_peers = WaitQueue()
         return self.waiting_peers
 
-    # -- what an operation answers that has to wait
+    # -- what an operation answers that has to wait: no such attribute until one does
 
     @property
     def wait_readable(self) -> WouldBlock:
         """Until there are data or connections."""
-        if self._wait_readable is None:
+        try:
+            return self._wait_readable
+        except AttributeError:
             self._wait_readable = WouldBlock((self.readable,))
-        return self._wait_readable
+            return self._wait_readable
 
     @property
     def wait_writable(self) -> WouldBlock:
         """Until there is room in the own send buffer."""
-        if self._wait_writable is None:
+        try:
+            return self._wait_writable
+        except AttributeError:
             self._wait_writable = WouldBlock((self.writable,))
-        return self._wait_writable
+            return self._wait_writable
 
     @property
     def wait_space(self) -> WouldBlock:
         """Until there is room in this socket's queue."""
-        if self._wait_space is None:
+        try:
+            return self._wait_space
+        except AttributeError:
             self._wait_space = WouldBlock((self.peer_space,))
-        return self._wait_space
+            return self._wait_space
 
     # -- tests that several operations share
 
@@ -249,35 +257,44 @@ class Socket(File):
         self.state = CLOSED
         self.error = None
         self.oob = None
-        peer, self.peer = self.peer, None
-        for waiting in (self.waiting_peers, self.readers, self.writers):
-            if waiting:
-                kernel.wakeups.pending[waiting] = None
+        pending = kernel.wakeups.pending
+        if self.waiting_peers:
+            pending[self.waiting_peers] = None
+        if self.readers:
+            pending[self.readers] = None
+        if self.writers:
+            pending[self.writers] = None
+        queue = self.queue
+        peer = self.peer
         if peer is not None:
+            self.peer = None
             if self.type == SOCK_DGRAM:
                 peer.connectors.pop(self, None)
             elif not peer.dead:
                 peer.shut = SHUTDOWN_MASK
-                queue = self.queue
                 # One empty message in front doesn't count: a read urgent byte, but an empty record as well.
                 if not self.grafted or len(queue) > 1 or (queue and len(queue[0])):
                     peer.error = Errno.ECONNRESET
                 peer._state_changed()
-        for connector in self.connectors:
-            # Writable again: the next send is refused (DGRAM-5). It keeps its peer until then.
-            kernel.changed[connector] = None
-            kernel.wakeups.wake(connector.writers)
-        while self.queue:
-            message = self.queue.popleft()
+        if self.connectors:
+            for connector in self.connectors:
+                # Writable again: the next send is refused (DGRAM-5). It keeps its peer until then.
+                kernel.changed[connector] = None
+                kernel.wakeups.wake(connector.writers)
+        while queue:
+            message = queue.popleft()
             if listening and message.embryo is not None:
                 message.embryo.close()
             kernel.free(message)
-        kernel.closed(self)
+        kernel.changed.pop(self, None)
+        if kernel.on_close is not None or kernel.flight.sockets:
+            kernel.closed(self)
 
     def _state_changed(self) -> None:
         """Tell everyone who waits for anything on this socket (sk_state_change)."""
         kernel = self.kernel
         kernel.changed[self] = None
-        for waiting in (self.readers, self.writers):
-            if waiting:
-                kernel.wakeups.pending[waiting] = None
+        if self.readers:
+            kernel.wakeups.pending[self.readers] = None
+        if self.writers:
+            kernel.wakeups.pending[self.writers] = None

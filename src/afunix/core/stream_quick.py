@@ -258,7 +258,9 @@ def take(sock: Socket, size: int) -> bytes | None:
         part = data[consumed : message.consumed]
         return part if type(part) is bytes else bytes(part)
     if not left or (left < size and (len(queue) > 1 or sock.rcvlowat > 1)):
-        return _take_many(sock, size) if message.whole is None else _take_long(sock, message, size)
+        if message.whole is None or message.whole is data:
+            return _take_many(sock, size)
+        return _take_long(sock, message, size) or _take_many(sock, size)
     queue.popleft()
     owner = message.owner
     owner.wmem -= message.truesize
@@ -335,7 +337,7 @@ def _take_many(sock: Socket, size: int) -> bytes | None:
         if message.consumed:
             data = data[message.consumed :]
         size -= len(data)
-        if size < 0 or not data or message.files or message.whole is not None:
+        if size < 0 or not data or message.files:
             return None
         parts.append(data)
     for message in queue:

@@ -26,7 +26,7 @@ def from_python(address: Any, path_max: int) -> bytes | None:
     if raw[0]:
         if len(raw) >= path_max:
             raise OSError("AF_UNIX path too long")
-        return raw.partition(b"\0")[0]
+        return raw.partition(b"\0")[0] if 0 in raw else raw
     if len(raw) > UNIX_PATH_MAX:
         raise OSError("AF_UNIX path too long")
     return raw

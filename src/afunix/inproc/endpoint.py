@@ -59,9 +59,7 @@ class Endpoint(standard.socket):
         "_fd",
         "_kernel",
         "_kind",
-        "_lock",
         "_patience",
-        "_pending",
         "_process",
         "_proto",
         "_put",
@@ -71,7 +69,6 @@ class Endpoint(standard.socket):
         "_timeout",
         "_unanswered",
         "_waits",
-        "_wakeups",
     )
 
     _closed: bool
@@ -84,13 +81,16 @@ class Endpoint(standard.socket):
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         if fileno is None and family == AF_UNIX:
             process = current()
-            process.check_alive()
+            core = process.core
+            if not core.alive:
+                process.check_alive()
             kernel = process.kernel
             kind = SOCK_STREAM if type == -1 else operator.index(type)
             kernel.lock.acquire()
             try:
-                sock = connection.create(kernel.core, process.core, without_flags(kind), proto if proto > 0 else 0)
-                fd = process.core.descriptors.install(sock, cloexec=True)
+                plain = kind if kind == SOCK_STREAM else without_flags(kind)
+                sock = connection.create(kernel.core, core, plain, proto if proto > 0 else 0)
+                fd = core.descriptors.install(sock, True)
             except SyscallError as error:
                 raise os_error(error) from None
             finally:
@@ -114,22 +114,17 @@ class Endpoint(standard.socket):
 
     def _begin(self, process: Process, fd: int, sock: Socket) -> None:
         """Be the virtual socket that this descriptor of the process refers to."""
-        kernel = process.kernel
-        wakeups = kernel.core.wakeups
         kind = sock.type
         self._io_refs = 0
         self._closed = False
         self._process = process
+        self._kernel = process.kernel
         self._fd = fd
         self._kind = kind
         self._proto = 0
-        self._kernel = kernel
-        self._lock = kernel.lock
         self._taker: Taker | None = None
         self._unanswered = 0
         self._patience = PATIENCE
-        self._wakeups = wakeups
-        self._pending = wakeups.pending
         self._sock = sock
         if kind == SOCK_STREAM:
             self._take = take
@@ -182,8 +177,17 @@ class Endpoint(standard.socket):
         if sock is None:
             super()._real_close()  # type: ignore[misc]
             return
-        self._forget()
-        self._process.close(self._fd, sock)
+        self._sock = None
+        self._take = nothing_to_take
+        self._put = nothing_to_put
+        kernel = self._kernel
+        kernel.lock.acquire()
+        try:
+            self._process.core.descriptors.discard(self._fd, sock)
+        finally:
+            kernel.leave()
+        if kernel.roused:
+            kernel.make_way()
 
     def _forget(self) -> None:
         self._sock = None

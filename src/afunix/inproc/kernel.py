@@ -64,6 +64,10 @@ class Kernel:
             raise ValueError(f"no such kind of filesystem: {filesystem!r}")
         self.path_max = path_max
         self.core = CoreKernel(random.Random() if seed is None else random.Random(repr(seed)), limits)
+        # The core's, for who goes by them with each operation.
+        self.changed = self.core.changed
+        self.wakeups = self.core.wakeups
+        self.pending = self.core.wakeups.pending
         self.lock = threading.RLock()
         self.namespace: Namespace = FILESYSTEMS[filesystem]()
         self.table = ProcessTable(self.namespace, time.time, pid_max=PID_MAX)
@@ -157,18 +161,17 @@ class Kernel:
 
     def settle(self) -> None:
         """After an operation, under the lock: wake who waits for what it changed."""
-        core = self.core
-        core.changed.clear()
-        if core.wakeups.pending:
-            core.wakeups.apply()
+        self.changed.clear()
+        if self.pending:
+            self.wakeups.apply()
         while self.abandoned:
             self.abandoned.popleft()()
 
     def leave(self) -> None:
         """After an operation: `settle`, and give the lock back, which was acquired for it."""
         try:
-            self.core.changed.clear()
-            if self.core.wakeups.pending or self.abandoned:
+            self.changed.clear()
+            if self.pending or self.abandoned:
                 self.settle()
         finally:
             self.lock.release()
@@ -231,8 +234,11 @@ def current() -> Process:
         return process
     for kernel in reversed(_inner.get()):
         if kernel in _patched:
-            return kernel.main
-    return (_patched[-1] if _patched else default_kernel()).main
+            break
+    else:
+        kernel = _patched[-1] if _patched else default_kernel()
+    main = kernel._main
+    return main if main is not None and main.core.alive else kernel.main
 
 
 @contextmanager

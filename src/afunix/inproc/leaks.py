@@ -187,8 +187,8 @@ def _record(thing: object, again: bool = False) -> None:
         check.record(thing, lines)
 
 
-def _installing(real: Callable[..., int], table: DescriptorTable, file: File, **options: Any) -> int:
-    fd = real(table, file, **options)
+def _installing(real: Callable[..., int], table: DescriptorTable, file: File, *arguments: Any, **options: Any) -> int:
+    fd = real(table, file, *arguments, **options)
     _record(file)
     return fd
 

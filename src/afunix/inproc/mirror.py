@@ -83,7 +83,7 @@ class MirroredFilesystem(Filesystem):
     def _copy(self, parent: Directory, name: bytes) -> Inode | None:
         """What the host has there, which becomes part of the tree if paths can lead through it."""
         path = self.host_path(parent, name)
-        parent.entries.pop(name, None)
+        parent.remove(name)
         try:
             status = host.LSTAT(path)
             target = host.READLINK(path) if stat.S_ISLNK(status.st_mode) else None
@@ -91,11 +91,13 @@ class MirroredFilesystem(Filesystem):
             return None
         number, mode, uid, gid = status.st_ino, status.st_mode, status.st_uid, status.st_gid
         if target is not None:
-            parent.entries[name] = link = HostLink(number, os.fsencode(target), uid, gid)
+            link = HostLink(number, os.fsencode(target), uid, gid)
+            parent.enter(name, link)
             return link
         if not stat.S_ISDIR(mode):
             return Inode(number, mode, uid, gid)
-        parent.entries[name] = directory = Directory(number, stat.S_IMODE(mode), uid, gid, parent)
+        directory = Directory(number, stat.S_IMODE(mode), uid, gid, parent)
+        parent.enter(name, directory)
         parent.nlink += 1
         self._copies[status.st_dev, number] = directory
         return directory
@@ -140,7 +142,7 @@ class MirroredFilesystem(Filesystem):
             status = host.LSTAT(self.host_path(directory))
         except OSError:
             return
-        directory.mode, directory.uid, directory.gid = status.st_mode, status.st_uid, status.st_gid
+        directory.change(status.st_mode, status.st_uid, status.st_gid)
 
     def removed(self, directory: Directory) -> None:
         """The host's directory is gone."""
@@ -154,7 +156,7 @@ class MirroredFilesystem(Filesystem):
         self.removed(directory)
         walk = self._walk(caller)
         walk.to_parent(path)
-        walk.directory.entries[walk.name] = directory
+        walk.directory.enter(walk.name, directory)
         walk.directory.nlink += 1
         directory.nlink = links
         directory.parent = walk.directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from afunix.abi.constants import SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Process"]
 
 T = TypeVar("T")
+
+SLASH: Final = 0x2F
 
 
 class Process:
@@ -162,10 +164,11 @@ class Process:
 
     def path(self, path: bytes) -> bytes:
         """A path that is about to be walked, in Unix's form. The working directory follows the host's, if it should."""
-        if path[:1] == b"\0":
+        if not path or not path[0]:
             return path
-        path = host.to_unix(path)
-        if self.follows_cwd and path[:1] not in (b"/", b""):
+        if host.DRIVES:
+            path = host.to_unix(path)
+        if path[0] != SLASH and self.follows_cwd:
             namespace = self.kernel.namespace
             with self.kernel.lock:
                 if isinstance(namespace, MirroredFilesystem):

@@ -37,20 +37,21 @@ class Receiving(Endpoint):
         """Receive at most bufsize bytes; b"" at the end."""
         self._unanswered = 0
         if not flags and type(bufsize) is int and self._take is not nothing_to_take:
-            lock = self._lock
+            kernel = self._kernel
+            lock = kernel.lock
             lock.acquire()
             try:
                 quick = self._take  # another thread may have closed it
                 data = quick(self._sock, bufsize)  # type: ignore[arg-type]
                 if data is not None:
-                    if self._pending:
-                        self._wakeups.apply()
+                    if kernel.pending:
+                        kernel.wakeups.apply()
                     return data
                 taker = self._enter(bufsize) if self._waits else None
             finally:
                 lock.release()
             if taker is not None:
-                return self._await(taker, self._kernel, bufsize)
+                return self._await(taker, kernel, bufsize)
         if self._sock is None:
             return self._host().recv(bufsize, flags)
         bufsize = operator.index(bufsize)
@@ -169,15 +170,16 @@ class Receiving(Endpoint):
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         if not flags and type(bufsize) is int and self._take is not nothing_to_take:
-            with self._lock:
+            kernel = self._kernel
+            with kernel.lock:
                 sock = self._sock
                 taken = take_files(sock, bufsize) if sock is not None and ancillary.only_rights(sock) else None
                 if taken is not None:
                     data, files, address = taken
                     fds, extra = ancillary.deliver_rights(files, room, flags, partial(passing.install, self._process))
                     passing.release(files)
-                    if self._pending:
-                        self._wakeups.apply()
+                    if kernel.pending:
+                        kernel.wakeups.apply()
                     return data, fds, to_host_flags(extra), to_python(address) if address else None
         received, fds, extra = self._receive(bufsize, flags, room, passing.descriptors)
         return received.data, fds, to_host_flags(received.flags | extra), _sender(received)

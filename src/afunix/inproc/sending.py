@@ -36,17 +36,18 @@ class Sending(Endpoint):
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, and return how many bytes went."""
         if not flags and type(data) is bytes and self._put is not nothing_to_put:
-            lock = self._lock
+            kernel = self._kernel
+            lock = kernel.lock
             lock.acquire()
             try:
                 quick = self._put  # another thread may have closed it
                 sent = quick(self._sock, data)  # type: ignore[arg-type]
-                if sent and self._pending:
-                    self._wakeups.apply()
+                if sent and kernel.pending:
+                    kernel.wakeups.apply()
             finally:
                 lock.release()
             if sent:
-                if self._kernel.roused:
+                if kernel.roused:
                     self._make_way(sent)
                 elif self._unanswered > self._patience:
                     self._unanswered = self._patience
@@ -132,13 +133,14 @@ class Sending(Endpoint):
             self._host().sendall(data, flags)
             return
         if not flags and type(data) is bytes and self._put is not nothing_to_put:
-            with self._lock:
+            kernel = self._kernel
+            with kernel.lock:
                 quick = self._put
                 sent = quick(sock, data)
-                if sent and self._pending:
-                    self._wakeups.apply()
+                if sent and kernel.pending:
+                    kernel.wakeups.apply()
             if sent:
-                if self._kernel.roused:
+                if kernel.roused:
                     self._make_way(sent)
                 elif self._unanswered > self._patience:
                     self._unanswered = self._patience
@@ -215,8 +217,9 @@ class Sending(Endpoint):
             return self._send(data, flags, self._destination(address), (), fds)
         sent = 0
         if not flags and fds and self._put is not nothing_to_put:
-            with self._lock:
-                files = passing.files_of(fds, partial(passing.file_of, self._kernel))
+            kernel = self._kernel
+            with kernel.lock:
+                files = passing.files_of(fds, partial(passing.file_of, kernel))
                 sock = self._sock
                 try:
                     if sock is not None and len(fds) <= SCM_MAX_FD:
@@ -226,9 +229,9 @@ class Sending(Endpoint):
                 finally:
                     if not sent:
                         passing.release(files)
-                if self._pending:
-                    self._wakeups.apply()
-            if self._kernel.roused:
+                if kernel.pending:
+                    kernel.wakeups.apply()
+            if kernel.roused:
                 self._make_way(sent)
         return sent or self._send(data, flags, None, (), fds)
 

@@ -28,7 +28,7 @@ from afunix.core.wait import WouldBlock
 from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
 from afunix.inproc.endpoint import LEVELS, duplicate, without_flags
-from afunix.inproc.host import MONOTONIC, os_error
+from afunix.inproc.host import MONOTONIC, bad_descriptor, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
 from afunix.inproc.sending import Sending
@@ -97,7 +97,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         caller = process.core
         kernel.lock.acquire()
         try:
-            self._open(sock)
+            if caller.descriptors.files.get(self._fd) is not sock:
+                raise bad_descriptor()
             if sock.type == SOCK_DGRAM:
                 datagram.connect(sock, caller, raw)
             elif type(connection.connect(sock, caller, raw)) is WouldBlock:
@@ -130,12 +131,18 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         kernel = self._kernel
         kernel.lock.acquire()
         try:
-            self._open(sock)
+            descriptors = process.core.descriptors
+            if descriptors.files.get(self._fd) is not sock:
+                raise bad_descriptor()
             timeout = self._timeout
-            embryo = self._accept_in_time(sock) if timeout else transfer.accept(kernel, sock, timeout is None)
+            if timeout:
+                embryo = self._accept_in_time(sock)
+            else:
+                taken = connection.accept(sock)
+                embryo = transfer.accept(kernel, sock, timeout is None) if type(taken) is WouldBlock else taken
             peer = embryo.peer
             try:
-                fd = process.core.descriptors.install(embryo, cloexec=True)
+                fd = descriptors.install(embryo, True)
             except SyscallError:
                 connection.return_embryo(sock, embryo)
                 raise
@@ -145,7 +152,8 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             kernel.leave()
         accepted = socket.__new__(socket)
         accepted._begin(process, fd, embryo)
-        return accepted, to_python((peer.address if peer is not None else None) or b"")
+        address = peer.address if peer is not None else None
+        return accepted, to_python(address) if address else ""
 
     def _accept_in_time(self, sock: Socket) -> Socket:
         """Accept with the time-out that is set. The lock is held."""
@@ -239,7 +247,7 @@ def socketpair(family: int | None = None, type: int = SOCK_STREAM, proto: int = 
     with kernel.lock:
         try:
             cores = connection.pair(kernel.core, process.core, without_flags(kind), proto)
-            fds = [descriptors.install(core, cloexec=True) for core in cores]
+            fds = [descriptors.install(core, True) for core in cores]
         except SyscallError as error:
             raise os_error(error) from None
         finally:
