@@ -37,7 +37,7 @@ from afunix.supervisor.placeholder import Placeholder
 from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.sockdiag import SockDiag
-from afunix.supervisor.tasks import TaskTable
+from afunix.supervisor.tasks import Task, TaskTable
 from afunix.supervisor.trapcalls import ENDED
 from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
@@ -225,9 +225,10 @@ class Supervisor:
                 self.kernel.free(sock.queue.popleft())
         sock.close()
 
-    def hold(self, fd: int) -> HostFile:
-        """A descriptor that the supervisor has taken, on its way to somebody else."""
-        return HostFile(fd, self.watch.by_inode.get(os.fstat(fd).st_ino))
+    def hold(self, task: Task, number: int) -> HostFile:
+        """A copy of a program's descriptor, on its way to somebody else. SyscallError as Task.take."""
+        fd, inode, path_only = task.take_as(number)
+        return HostFile(fd, self.watch.by_inode.get(inode), path_only)
 
     def _threads_ended(self) -> None:
         """Threads have ended: the calls that they were blocked in are over."""
