@@ -146,6 +146,8 @@ class Placeholder:
                 if item.parked is self:
                     item.parked = None
         self._entries.clear()
+        if self.sock.front is self:
+            self.sock.front = None  # so that there is no cycle to collect
 
     @property
     def shut_both(self) -> bool:

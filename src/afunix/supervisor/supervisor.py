@@ -238,9 +238,9 @@ class Supervisor:
                 self._abandoned(parked)
         self.settle()
 
-    def sweep(self, *, now: bool = False) -> None:
+    def sweep(self) -> None:
         """Close the sockets that never connected and that no program has any more."""
-        for placeholder in self.watch.dead_loose(now=now):
+        for placeholder in self.watch.dead_loose():
             self._close(placeholder.sock)
         self.settle()
 
@@ -307,7 +307,7 @@ class Supervisor:
     def _freed(self) -> bool:
         """Whether a sweep, made because a name is taken, found sockets that are gone."""
         before = len(self.watch.by_inode)
-        self.sweep(now=True)
+        self.sweep()
         return len(self.watch.by_inode) < before
 
     def resume(self, parked: Parked, event: BaseException | None = None) -> None:

@@ -110,9 +110,14 @@ class Watch:
         if self._others.pop(fd, None) is not None:
             self.epoll.unregister(fd)
 
-    def dead_loose(self, *, now: bool = False) -> Iterator[Placeholder]:
-        """The loose placeholders that no program has any more; with `now` looked up whatever their number."""
-        if not self._loose or not (now or len(self._loose) >= self._sweep_at):
+    @property
+    def many_loose(self) -> bool:
+        """Whether it is time for a sweep."""
+        return len(self._loose) >= self._sweep_at
+
+    def dead_loose(self) -> Iterator[Placeholder]:
+        """The loose placeholders that no program has any more."""
+        if not self._loose:
             return
         alive = _host_sockets()
         dead = [p for inode, p in self._loose.items() if inode not in alive and p.held < 0 and p.parked is None]
