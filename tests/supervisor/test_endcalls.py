@@ -160,7 +160,15 @@ def test_push_and_fetch(calls: ModuleType, ends: tuple[socket.socket, socket.soc
 
 
 @both
-def test_take(calls: ModuleType, ends: tuple[socket.socket, socket.socket], pidfd: int) -> None:
+def test_take(calls: ModuleType, ends: tuple[socket.socket, socket.socket], pidfd: int, tmp_path: Path) -> None:
+    """Only sockets have an inode number here: those of files are of other filesystems, and may be the same."""
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "name"))
+    name = os.open(tmp_path / "name", os.O_PATH)
+    copy, *found = calls.take(pidfd, name)
+    assert found == [0, True]
+    os.close(copy)
+    os.close(name)
     fd, number, path_only = calls.take(pidfd, ends[0].fileno())
     assert (number, path_only) == (inode(ends[0]), False)
     assert os.path.sameopenfile(fd, ends[0].fileno())

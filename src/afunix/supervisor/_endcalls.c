@@ -229,8 +229,9 @@ static PyObject *take(PyObject *self, PyObject *const *args, Py_ssize_t given)
     int fd = (int)syscall(SYS_pidfd_getfd, (int)values[0], (int)values[1], 0);
     if (fd < 0)
         return failed();
-    int flags = fcntl(fd, F_GETFL);
-    return Py_BuildValue("iKN", fd, socket_inode(fd), PyBool_FromLong(flags >= 0 && flags & O_PATH));
+    int flags = fcntl(fd, F_GETFL), path_only = flags >= 0 && flags & O_PATH;
+    /* An O_PATH one of a socket is of a name, whose inode number is that of another filesystem. */
+    return Py_BuildValue("iKN", fd, path_only ? 0 : socket_inode(fd), PyBool_FromLong(path_only));
 }
 
 static PyObject *drain(PyObject *self, PyObject *const *args, Py_ssize_t given)

@@ -139,7 +139,9 @@ def take(pidfd: int, number: int) -> tuple[int, int, bool]:
 
 def described(fd: int) -> tuple[int, int, bool]:
     """The same of a copy that was made already."""
-    return fd, socket_inode(fd), bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH)
+    path_only = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH)
+    # An O_PATH one of a socket is of a name, whose inode number is that of another filesystem.
+    return fd, 0 if path_only else socket_inode(fd), path_only
 
 
 def _copy_of(pidfd: int, fd: int, inode: int) -> Copy | None:
