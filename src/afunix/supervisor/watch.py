@@ -53,6 +53,11 @@ class Watch:
         self.limit = allowed - min(RESERVE, allowed // 4) if allowed >= 0 else 1 << 31
         """The first descriptor number that a new placeholder may not have."""
 
+    def close(self) -> None:
+        """Close its own descriptors."""
+        self._meeting.close()
+        self.epoll.close()
+
     def add(self, placeholder: Placeholder) -> None:
         """A new placeholder."""
         self.by_inode[placeholder.inode] = placeholder
