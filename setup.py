@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the compiled module, which is left out where it can't be built."""
+"""What pyproject.toml can't say: the compiled modules, which are left out where they can't be built."""
 
 import sys
 
@@ -7,11 +7,12 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "afunix.supervisor._trapcalls",
-            ["src/afunix/supervisor/_trapcalls.c"],
+            f"afunix.supervisor.{name}",
+            [f"src/afunix/supervisor/{name}.c"],
             extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"],
             optional=True,
         )
+        for name in ("_trapcalls", "_endcalls")
     ]
     if sys.platform == "linux"
     else []

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from afunix.core.credentials import Credentials
+from afunix.supervisor.identity import is_ours
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -77,6 +78,7 @@ class Place:
 
     def __init__(self, pid: int) -> None:
         self.tid = self.tgid = pid
+        self._directory = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY)
 
     def _status(self) -> dict[str, str]:
         with open(f"/proc/{self.tid}/status") as stream:
@@ -91,6 +93,12 @@ class Place:
 
     def umask(self) -> int:
         return int(self._status()["Umask"], 8)
+
+    def near(self) -> int:
+        return self._directory if is_ours(self) else -1
+
+    def close(self) -> None:
+        os.close(self._directory)
 
 
 class Native:
@@ -177,6 +185,7 @@ class Program:
 
     def close(self) -> None:
         self._here.close()
+        self.place.close()
         os.waitpid(self.pid, 0)
 
     def __enter__(self) -> Program:

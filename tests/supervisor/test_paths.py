@@ -773,7 +773,7 @@ def test_a_program_that_is_gone(tree: Tree) -> None:
         paths.lookup(place, b"/tmp/x")
     with pytest.raises(Gone):
         paths.create(place, b"/tmp/x", 0o777)
-    held = paths.Inode(os.open("/", os.O_PATH))
+    held = paths.Inode.of(os.open("/", os.O_PATH))
     assert not paths.remove(place, b"/tmp/x", held)
     held.close()
 

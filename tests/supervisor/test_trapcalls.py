@@ -6,7 +6,6 @@ import ctypes
 import errno
 import mmap
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -20,8 +19,6 @@ import pytest
 from supervised import NUMBERS, Session
 
 from afunix.supervisor import _trapcalls, trapcalls, trapcalls_python
-from afunix.supervisor.copies import cookie
-from afunix.supervisor.hostcalls import pidfd_open
 
 Compile = Callable[[str], str]
 both = pytest.mark.parametrize("calls", [_trapcalls, trapcalls_python], ids=["compiled", "python"])
@@ -112,33 +109,6 @@ def test_inode(calls: ModuleType) -> None:
     finally:
         os.close(link)
         theirs.close()
-
-
-@both
-def test_fill_and_drain(calls: ModuleType) -> None:
-    """Only what is the socket with that cookie is touched."""
-    program, end = socket.socketpair()
-    program.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
-    pidfd = pidfd_open(os.getpid())
-    poll = select.poll()
-    poll.register(program, select.POLLOUT)
-    with program, end:
-        number, mark = program.fileno(), cookie(program)
-        end.send(b"x" * 300)
-        assert calls.drain(pidfd, number, mark, 2) == 2
-        assert calls.drain(pidfd, number, mark, 1000) == 256
-        assert calls.drain(pidfd, number, mark, 1000) == 42
-        assert calls.drain(pidfd, number, mark, 1) == 0
-        assert poll.poll(0)
-        filled = 0
-        while calls.fill(pidfd, number, mark):
-            filled += 1
-            assert not poll.poll(0)
-        assert filled
-        assert calls.drain(pidfd, number, mark + 1, 1) == calls.fill(pidfd, number, mark + 1) == -1
-        assert calls.drain(pidfd, 0, mark, 1) == calls.fill(pidfd, 999_999, mark) == calls.fill(-1, number, mark) == -1
-        assert len(end.recv(10_000)) == filled * len(trapcalls_python.FILL)
-    os.close(pidfd)
 
 
 PIPE = """

@@ -21,6 +21,7 @@ __all__ = [
     "MSG_CONTROLLEN_OFFSET",
     "MSG_FLAGS_OFFSET",
     "MSG_NAMELEN_OFFSET",
+    "MSG_RESULTS",
     "ControlMessage",
     "build_control",
     "clip_iovecs",
@@ -47,6 +48,9 @@ MSG_NAMELEN_OFFSET: Final = 8
 MSG_CONTROLLEN_OFFSET: Final = 40
 MSG_FLAGS_OFFSET: Final = 48
 """Where recvmsg writes its results in the header: int, size_t and unsigned int."""
+
+MSG_RESULTS: Final = Struct("<QI")
+"""The latter two, which lie together."""
 
 MMSGHDR_SIZE: Final = 64
 MMSG_LEN_OFFSET: Final = 56

@@ -92,9 +92,9 @@ class Kernel:
         """
         credentials = caller.credentials
         if (
-            self.inflight.get(credentials.uid, 0) > caller.nofile
-            and not credentials.capable(CAP_SYS_RESOURCE)
+            not credentials.capable(CAP_SYS_RESOURCE)
             and not credentials.capable(CAP_SYS_ADMIN)
+            and self.inflight.get(credentials.uid, 0) > caller.nofile
         ):
             raise SyscallError(Errno.ETOOMANYREFS)
 

@@ -17,21 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-#ifndef SO_COOKIE
-#define SO_COOKIE 57
-#endif
-
 enum { OTHERS = 1, ENDED = 2, NO_SOCKETS = 2, TELLING = -2, NOWHERE = -3 };
-enum { RANGES = 1024, FILL = 2000, PASSED = 64, LONG = 100000, LONGEST_PAUSE = 1 << 14 };
+enum { RANGES = 1024, PASSED = 64, LONG = 100000, LONGEST_PAUSE = 1 << 14 };
 
 static PyObject *failed(void)
 {
@@ -371,65 +362,6 @@ static PyObject *vm_writev(PyObject *self, PyObject *const *args, Py_ssize_t giv
     return copied < 0 ? failed() : PyLong_FromSsize_t(copied);
 }
 
-/* -- a program's end of a placeholder */
-
-/* A copy of a program's descriptor if it is the socket with this cookie; else -1, with errno, 0 if it is another. */
-static int copy_of(PyObject *const *args, Py_ssize_t given, Py_ssize_t wanted)
-{
-    long values[2];
-    uint64_t cookie, theirs = 0;
-    socklen_t length = sizeof theirs;
-    if (given != wanted) {
-        PyErr_SetString(PyExc_TypeError, "wrong number of arguments");
-        return -1;
-    }
-    cookie = PyLong_AsUnsignedLongLong(args[2]);
-    if (numbers(args, given, values, 2) || PyErr_Occurred())
-        return -1;
-    int fd = (int)syscall(SYS_pidfd_getfd, (int)values[0], (int)values[1], 0);
-    if (fd < 0)
-        return -1;
-    if (!getsockopt(fd, SOL_SOCKET, SO_COOKIE, &theirs, &length) && theirs == cookie)
-        return fd;
-    close(fd);
-    errno = 0;
-    return -1;
-}
-
-static PyObject *no_copy(void)
-{
-    return PyErr_Occurred() ? NULL : PyLong_FromLong(-1);
-}
-
-static PyObject *drain(PyObject *self, PyObject *const *args, Py_ssize_t given)
-{
-    char bytes[256];
-    long most;
-    int fd = copy_of(args, given, 4);
-    if (fd < 0)
-        return no_copy();
-    if (number(args[3], &most)) {
-        close(fd);
-        return NULL;
-    }
-    if (most > (long)sizeof bytes)
-        most = sizeof bytes;
-    ssize_t got = recv(fd, bytes, (size_t)most, MSG_DONTWAIT);
-    close(fd);
-    return PyLong_FromSsize_t(got < 0 ? 0 : got);
-}
-
-static PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t given)
-{
-    static const char bytes[FILL];
-    int fd = copy_of(args, given, 3);
-    if (fd < 0)
-        return no_copy();
-    ssize_t sent = send(fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-    close(fd);
-    return PyLong_FromLong(sent > 0);
-}
-
 static PyMethodDef methods[] = {
     {"turn", (PyCFunction)(void (*)(void))turn, METH_FASTCALL, NULL},
     {"receive", receive, METH_O, NULL},
@@ -439,8 +371,6 @@ static PyMethodDef methods[] = {
     {"vm_write", (PyCFunction)(void (*)(void))vm_write, METH_FASTCALL, NULL},
     {"vm_readv", (PyCFunction)(void (*)(void))vm_readv, METH_FASTCALL, NULL},
     {"vm_writev", (PyCFunction)(void (*)(void))vm_writev, METH_FASTCALL, NULL},
-    {"drain", (PyCFunction)(void (*)(void))drain, METH_FASTCALL, NULL},
-    {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -107,7 +107,8 @@ class Answers:
             answer.undo()
             self.lost(call)
             return
-        self.mirror()
+        if self._kernel.changed:
+            self.mirror()
         try:
             if self.recorder is not None:
                 self._install_recorded(call, answer, front)
@@ -144,7 +145,7 @@ class Answers:
         """The placeholder of a socket that is about to be installed, its program end in the supervisor's hand."""
         front = sock.front
         if front is None:
-            front = Placeholder(sock, self._watch)
+            return Placeholder(sock, self._watch)
         assert isinstance(front, Placeholder)
         bring_back(front)
         if front.held >= 0 and sock.nonblock:

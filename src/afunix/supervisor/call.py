@@ -74,7 +74,7 @@ class NotifiedCall:
             for number in descriptors:
                 if number < 0:
                     raise SyscallError(Errno.EBADF)
-                held = self.supervisor.hold(self.task.take(number))
+                held = self.supervisor.hold(self.task, number)
                 files.append(held)
                 if outside and held.subject is not None and not may_leave(held.subject.sock):
                     raise Unmodelled("a virtual socket that isn't connected passed to a program outside")

@@ -11,7 +11,7 @@ from typing import Final
 
 from afunix.abi.constants import SO_COOKIE
 
-__all__ = ["Copy", "HostSocket", "cookie", "copy"]
+__all__ = ["Copy", "HostSocket", "cookie", "copy", "socket_of"]
 
 HostSocket = host.SocketType
 
@@ -32,13 +32,6 @@ class Copy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
-
-    def is_socket(self, number: int) -> bool:
-        """Whether it is the socket with this cookie."""
-        try:
-            return cookie(self._sock) == number
-        except OSError:
-            return False
 
     def forget(self) -> None:
         """The number is no longer this object's: at the end it must not be closed."""
@@ -63,6 +56,11 @@ def copy(fd: int) -> Copy:
     if found is None:
         found = _copies[fd] = Copy(fd)
     return found
+
+
+def socket_of(fd: int) -> HostSocket:
+    """One of our own sockets as an object, for a moment: the number stays its owner's to close."""
+    return copy(fd)._sock
 
 
 @atexit.register

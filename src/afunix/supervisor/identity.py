@@ -18,7 +18,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID, Credentials
 from afunix.supervisor import hostcalls
 
-__all__ = ["Subject", "acting_as"]
+__all__ = ["Subject", "acting_as", "is_ours"]
 
 CAP_FS_MASK: Final = (
     1 << 0  # CAP_CHOWN
@@ -48,6 +48,26 @@ class Subject(Protocol):
         ...
 
 
+def is_ours(subject: Subject) -> bool:
+    """Whether a thread's filesystem identity is our own, so that `acting_as` changes nothing."""
+    effective, permitted, _ = hostcalls.capget()
+    return _has_our_ids(subject, os.getgroups()) and _capabilities(subject, effective, permitted) == effective
+
+
+def _has_our_ids(subject: Subject, groups: Sequence[int]) -> bool:
+    who = subject.credentials()
+    return (who.euid, who.egid) == (os.geteuid(), os.getegid()) and set(who.groups) == set(groups)
+
+
+def _capabilities(subject: Subject, effective: int, permitted: int) -> int:
+    """Ours, but with those of the thread that filesystems look at."""
+    wanted = effective & ~CAP_FS_MASK | permitted & subject.credentials().capabilities & CAP_FS_MASK
+    if wanted & CAP_FS_MASK and not _same_user_namespace(subject.tid):
+        # Capabilities in a user namespace of its own hold only for the files of the users in it.
+        wanted &= ~CAP_FS_MASK
+    return wanted
+
+
 @contextmanager
 def acting_as(subject: Subject) -> Iterator[None]:
     """Have a thread's filesystem identity within the block; undone at its end, whatever happens in between.
@@ -56,12 +76,9 @@ def acting_as(subject: Subject) -> Iterator[None]:
     """
     who = subject.credentials()
     effective, permitted, inheritable = hostcalls.capget()
-    wanted = effective & ~CAP_FS_MASK | permitted & who.capabilities & CAP_FS_MASK
-    if wanted & CAP_FS_MASK and not _same_user_namespace(subject.tid):
-        # Capabilities in a user namespace of its own hold only for the files of the users in it.
-        wanted &= ~CAP_FS_MASK
+    wanted = _capabilities(subject, effective, permitted)
     groups = os.getgroups()
-    same_ids = (who.euid, who.egid) == (os.geteuid(), os.getegid()) and set(who.groups) == set(groups)
+    same_ids = _has_our_ids(subject, groups)
     if same_ids and wanted == effective:
         yield
         return

@@ -29,6 +29,7 @@ from afunix.core.credentials import CAP_SETGID, CAP_SETUID, Credentials, Ucred
 from afunix.core.message import Received
 from afunix.core.socket import ESTABLISHED
 from afunix.supervisor import hostcalls
+from afunix.supervisor.endcalls_python import described
 from afunix.supervisor.passed import HostFile
 from afunix.supervisor.placeholder import Placeholder
 
@@ -139,8 +140,9 @@ def receive(native: host.socket, kind: int, size: int = CHUNK) -> Arrived | None
         if level != host.SOL_SOCKET:
             continue
         if what == host.SCM_RIGHTS:
-            fds = (content[at : at + 4] for at in range(0, len(content) - 3, 4))
-            files += [HostFile(int.from_bytes(fd, "little")) for fd in fds]
+            for at in range(0, len(content) - 3, 4):
+                fd, _, path_only = described(int.from_bytes(content[at : at + 4], "little"))
+                files.append(HostFile(fd, None, path_only))
         elif what == SCM_CREDENTIALS and len(content) >= UCRED.size:
             who = Ucred(*unpack_ucred(content[: UCRED.size]))
     # Sent before anybody asked for credentials: pid 0.

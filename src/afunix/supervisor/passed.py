@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ class HostFile(File):
 
     __slots__ = ("held", "parked", "path_only", "subject")
 
-    def __init__(self, held: int, subject: Placeholder | None = None) -> None:
+    def __init__(self, held: int, subject: Placeholder | None = None, path_only: bool = False) -> None:
         super().__init__()
         self.subject = subject
         """The placeholder that it is a descriptor of, if it is one."""
@@ -40,7 +39,7 @@ class HostFile(File):
         self.references = 1
         self.held = held
         self.parked: Placeholder | None = None
-        self.path_only = bool(fcntl.fcntl(held, fcntl.F_GETFL) & os.O_PATH)
+        self.path_only = path_only
         """Whether it was opened with O_PATH: only the program itself can take it then (see borrowed)."""
 
     def fetch(self) -> int:

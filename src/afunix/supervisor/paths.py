@@ -17,7 +17,7 @@ from typing import Final, NoReturn, Protocol
 
 from afunix.abi.constants import AF_UNIX, AT_EACCESS, AT_EMPTY_PATH, UNIX_PATH_MAX
 from afunix.abi.errno import Errno, SyscallError
-from afunix.supervisor import hostcalls
+from afunix.supervisor import endcalls, hostcalls
 from afunix.supervisor.hostcalls import Gone, Inaccessible
 from afunix.supervisor.identity import Subject, acting_as
 from afunix.supervisor.walk import O_LOOK, Origin, Walker, mount_id, split_last
@@ -34,6 +34,10 @@ class Place(Origin, Subject, Protocol):
         """The file mode creation mask now."""
         ...
 
+    def near(self) -> int:
+        """A descriptor of its directory in /proc if its filesystem identity is ours; -1: it is not."""
+        ...
+
 
 class Inode:
     """A file of the host, held by an O_PATH descriptor, so that its number is not given to another file.
@@ -43,11 +47,16 @@ class Inode:
 
     __slots__ = ("fd", "key", "mode")
 
-    def __init__(self, fd: int) -> None:
-        status = os.fstat(fd)
-        self.key: tuple[int, int] = (status.st_dev, status.st_ino)
-        self.mode = status.st_mode
+    def __init__(self, fd: int, device: int, number: int, mode: int) -> None:
+        self.key = (device, number)
+        self.mode = mode
         self.fd = fd
+
+    @classmethod
+    def of(cls, fd: int) -> Inode:
+        """That of a descriptor, which belongs to it from now on."""
+        status = os.fstat(fd)
+        return cls(fd, status.st_dev, status.st_ino, status.st_mode)
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine."""
@@ -63,10 +72,15 @@ def lookup(place: Place, path: bytes) -> Inode:
     EACCES without write permission on the inode, then ECONNREFUSED if it is no socket. Whether anybody is bound to
     it is not looked at.
     """
+    directory = place.near()
+    found = endcalls.find(directory, path) if directory >= 0 else None
+    if found is not None:
+        return Inode(*found)
+    # It may be there all the same (see walk); and if not, this tells why.
     with _errors(), Walker.at(place) as walker, acting_as(place):
         fd = walker.find(path)
         try:
-            inode = Inode(fd)
+            inode = Inode.of(fd)
             if not stat.S_ISSOCK(inode.mode):
                 _refuse(fd)
             hostcalls.faccessat2(fd, b"", os.W_OK, AT_EMPTY_PATH | AT_EACCESS)
@@ -148,7 +162,7 @@ def _parent(place: Place, path: bytes) -> Iterator[tuple[Walker, int, bytes]]:
 
 
 def _made(directory: int, name: bytes) -> Inode:
-    return Inode(os.open(name, O_LOOK | os.O_NOFOLLOW, dir_fd=directory))
+    return Inode.of(os.open(name, O_LOOK | os.O_NOFOLLOW, dir_fd=directory))
 
 
 @contextmanager

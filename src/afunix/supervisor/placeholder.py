@@ -33,12 +33,13 @@ from contextlib import suppress
 from errno import EMFILE
 from typing import TYPE_CHECKING, Final, Protocol
 
-from afunix.abi.constants import MSG_OOB, SOCK_DGRAM
+from afunix.abi.constants import SOCK_DGRAM
 from afunix.abi.errno import SyscallError
 from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
-from afunix.supervisor import trapcalls, trapcalls_python
-from afunix.supervisor.copies import Copy, HostSocket, cookie, copy
+from afunix.supervisor import endcalls
+from afunix.supervisor.copies import Copy, HostSocket, copy, socket_of
+from afunix.supervisor.endcalls_python import CONTROL_ROOM, FILL, connect, descriptors, socket_inode
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ SEVERAL: Final = -1
 
 LAG_MAX: Final = 128
 """How many bytes of messages already read may stay in P's queue."""
-CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 _drained: Final = bytearray(1 << 14)
 
 
@@ -82,16 +82,11 @@ class Parkable(Protocol):
     """In whose queue it is parked."""
 
 
-def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
-    """What SCM_RIGHTS brought."""
-    return [int.from_bytes(data[at : at + 4], "little") for _, _, data in control for at in range(0, len(data) - 3, 4)]
-
-
 class Placeholder:
     """What the supervisor holds for one virtual socket."""
 
     __slots__ = (
-        "_closed_end", "_cookie", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale",
+        "_closed_end", "_entries", "_error_shown", "_filled", "_loose_shut", "_shut", "_special", "_stale",
         "_urgent", "end", "held", "holder", "in_flight", "inode", "parked", "sock", "user", "watch",
     )  # fmt: skip
 
@@ -118,24 +113,18 @@ class Placeholder:
         self._loose_shut = 0
         self._closed_end = False
         self._error_shown = False
+        self.end = -1
         if sock.state == CLOSED and sock.type != SOCK_DGRAM:
-            mine = HostSocket(host.AF_UNIX, host.SOCK_STREAM)
-            self.end: HostSocket | None = None
+            self.held, self.inode = endcalls.loose()
         else:
-            self.end, mine = host.socketpair()
-            assert self.end is not None
-            self.end.setblocking(False)
-            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
-        if mine.fileno() >= watch.limit:
-            mine.close()
-            if self.end is not None:
-                self.end.close()
+            self.held, self.end, self.inode = endcalls.pair(*watch.watcher)
+        if self.held >= watch.limit:
+            os.close(self.held)
+            if self.end >= 0:
+                os.close(self.end)
             raise OSError(EMFILE, os.strerror(EMFILE))
         if sock.nonblock:
-            mine.setblocking(False)
-        self._cookie = cookie(mine)
-        self.held = mine.detach()
-        self.inode = os.fstat(self.held).st_ino
+            os.set_blocking(self.held, False)
         watch.add(self)
         sock.front = self
 
@@ -154,9 +143,9 @@ class Placeholder:
     def dispose(self) -> None:
         """The virtual socket is gone: free all that the host holds for it."""
         self.watch.remove(self)
-        if self.end is not None:
-            self.end.close()
-            self.end = None
+        if self.end >= 0:
+            os.close(self.end)
+            self.end = -1
         self._closed_end = True
         if self.held >= 0:
             os.close(self.held)
@@ -166,6 +155,8 @@ class Placeholder:
                 if item.parked is self:
                     item.parked = None
         self._entries.clear()
+        if self.sock.front is self:
+            self.sock.front = None  # so that there is no cycle to collect
 
     @property
     def shut_both(self) -> bool:
@@ -205,9 +196,8 @@ class Placeholder:
                 fd = holder.take(number)
             except SyscallError:
                 return None
-            own = copy(fd)
-            if own.is_socket(self._cookie):
-                return own
+            if socket_inode(fd) == self.inode:
+                return copy(fd)
             os.close(fd)
         return None
 
@@ -228,7 +218,7 @@ class Placeholder:
             and not self._entries
             and not sock.shut
             and not self._filled
-            and self.end is not None
+            and self.end >= 0
             and not sock.space_freed
             and readiness.writable(sock)
         ):
@@ -236,7 +226,7 @@ class Placeholder:
         if self._closed_end:
             self._sync_closed()
             return
-        if self.end is None and not self._pair():
+        if self.end < 0 and not self._pair():
             return
         if sock.queue or self._entries:
             self._sync_queue()
@@ -263,12 +253,16 @@ class Placeholder:
                     with own as mine:
                         mine.shutdown((sock.shut & SHUTDOWN_MASK) - 1)
             return False
-        own = self._program_end()
-        if own is None:
-            return False
-        with own as mine:
-            self.end = self.watch.connect(mine)
-            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
+        at_hand = self._at_hand()
+        if at_hand is not None:
+            thread, number = at_hand
+            self.end = endcalls.join(thread, number, self.inode, *self.watch.meeting)
+        if self.end < 0:
+            own = self._program_end()
+            if own is None:
+                return False
+            with own as mine:
+                self.end = connect(mine, *self.watch.meeting)
         self.watch.paired(self)
         if self._loose_shut & 2:
             # P cannot send through its shut half; the virtual socket polls writable all the same.
@@ -320,24 +314,13 @@ class Placeholder:
 
     def _push(self, message: Message) -> bool:
         """Queue one byte for a message, and with it what it carries. False: P's queue is full."""
-        end = self.end
-        if end is None or self._shut:
+        if self.end < 0 or self._shut:
             return False
         urgent = message is self.sock.oob
         items = self._items(message)
-        try:
-            if items:
-                end.sendmsg(
-                    [b"x"],
-                    [(host.SOL_SOCKET, host.SCM_RIGHTS, b"".join(i.held.to_bytes(4, "little") for i in items))],
-                    MSG_OOB if urgent else 0,
-                )
-            else:
-                end.send(b"x", MSG_OOB if urgent else 0)
-        except OSError:
+        if not endcalls.push(self.end, urgent, [item.held for item in items]):
             return self._make_room(message)
         for item in items:
-            os.close(item.held)
             item.held = -1
             item.parked = self
         self._entries.append((message, urgent, items))
@@ -348,8 +331,7 @@ class Placeholder:
 
     def _make_room(self, message: Message) -> bool:
         """P's queue is full: give S a larger send buffer, once; else the readiness that is there must do."""
-        end = self.end
-        assert end is not None
+        end = socket_of(self.end)
         before = end.getsockopt(host.SOL_SOCKET, host.SO_SNDBUF)
         end.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 1 << 30)
         if end.getsockopt(host.SOL_SOCKET, host.SO_SNDBUF) > before:
@@ -373,6 +355,8 @@ class Placeholder:
             number -= self._drain_plain(number)
             if not number:
                 return
+        elif number == 1 and self._fetch():
+            return
         own = self._program_end()
         if own is None:
             return
@@ -404,7 +388,7 @@ class Placeholder:
         at_hand = self._at_hand()
         if at_hand is None:
             return 0
-        got = trapcalls.drain(*at_hand, self._cookie, number)
+        got = endcalls.drain(*at_hand, self.inode, number)
         if got <= 0:
             return 0
         for _ in range(got):
@@ -412,13 +396,28 @@ class Placeholder:
         self._stale = max(0, self._stale - got)
         return got
 
+    def _fetch(self) -> bool:
+        """The other common case: one byte with what is parked with it, out of a P that is at hand."""
+        at_hand = self._at_hand()
+        if at_hand is None or self._entries[0][1]:
+            return False
+        fds = endcalls.fetch(*at_hand, self.inode)
+        if fds is None:
+            return False
+        self._taken_with(fds)
+        self._stale = max(0, self._stale - 1)
+        return True
+
     def _take_one(self, mine: HostSocket) -> None:
         """Take one byte with what is parked with it, or an urgent one."""
-        _, urgent, items = self._entries[0]
-        if urgent:
+        if self._entries[0][1]:
             self._inline(mine)
         _, control, _, _ = mine.recvmsg(1, CONTROL_ROOM, host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC)
-        fds = _descriptors(control)
+        self._taken_with(descriptors(control))
+
+    def _taken_with(self, fds: list[int]) -> None:
+        """The first entry's byte is out of P's queue, and what was parked with it is held again."""
+        items = self._entries[0][2]
         self._taken()
         for item, fd in zip(items, fds, strict=False):
             if item.parked is self and item.held < 0:
@@ -462,7 +461,7 @@ class Placeholder:
                 len(self._entries), CONTROL_ROOM, host.MSG_PEEK | host.MSG_DONTWAIT | host.MSG_CMSG_CLOEXEC
             )
             items = next((items for _, _, items in self._entries if items), [])
-            fds = _descriptors(control)
+            fds = descriptors(control)
             for at, fd in enumerate(fds):
                 if at < len(items) and items[at].held < 0:
                     items[at].held = fd
@@ -488,18 +487,17 @@ class Placeholder:
                 break
 
     def _sync_writable(self) -> None:
-        end = self.end
-        assert end is not None
         if self._filled:
+            end = socket_of(self.end)
             with suppress(OSError):
                 # P sends nothing but this, so it is all there is; but for what a program wrote to P natively.
-                while end.recv_into(_drained) >= len(_drained):
+                while end.recv_into(_drained, 0, host.MSG_DONTWAIT) >= len(_drained):
                     pass
             self._filled = False
             return
         at_hand = self._at_hand()
         if at_hand is not None:
-            filled = trapcalls.fill(*at_hand, self._cookie)
+            filled = endcalls.fill(*at_hand, self.inode)
             if filled >= 0:
                 self._filled = filled > 0
                 return
@@ -508,22 +506,18 @@ class Placeholder:
             return
         with own as mine:
             try:
-                mine.send(trapcalls_python.FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
+                mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
             except OSError:
                 return
         self._filled = True
 
     def _sync_shut(self, shut: int) -> None:
-        end = self.end
-        assert end is not None
         with suppress(OSError):  # P is closed already: its end of file is on its way
-            end.shutdown(host.SHUT_RDWR if shut == SHUTDOWN_MASK else host.SHUT_WR)
+            socket_of(self.end).shutdown(host.SHUT_RDWR if shut == SHUTDOWN_MASK else host.SHUT_WR)
         self._shut = shut
 
     def _hang_up(self) -> None:
         """The peer is gone: P's other end goes, too, with a reset if there is an error to show."""
-        end = self.end
-        assert end is not None
         if self.sock.error is None:
             if self._filled:
                 self._sync_writable()
@@ -534,8 +528,8 @@ class Placeholder:
                 with own as mine, suppress(OSError):
                     mine.send(b"e", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
         self.watch.unpaired(self)
-        end.close()
-        self.end = None
+        os.close(self.end)
+        self.end = -1
         self._closed_end = True
 
     def _sync_closed(self) -> None:
@@ -554,11 +548,10 @@ class Placeholder:
     def _send_edge(self) -> None:
         """The peer read while this side was writable: edge-triggered epoll reports that (sock_wfree)."""
         self.sock.space_freed = False
-        end = self.end
-        if self._filled or end is None:
+        if self._filled or self.end < 0:
             return
         own = self._program_end()
         if own is not None:
             with own as mine, suppress(OSError):
                 mine.send(b"o", host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
-                end.recv(1)
+                socket_of(self.end).recv(1, host.MSG_DONTWAIT)

@@ -146,7 +146,7 @@ class ProcFiles:
 
     def _list(self, file: int, net: int) -> bytes:
         """/proc/net/unix: the virtual sockets of a network namespace, and what of the host's is none of ours."""
-        self._supervisor.sweep(now=True)
+        self._supervisor.sweep()
         kernel = self._supervisor.kernel
         text = listing.proc_net_unix(filter(is_inside, listing.sockets_in(kernel, net)), inode_of)
         if self.private:

@@ -148,7 +148,7 @@ class SockDiag:
         if last == netlink.NLMSG_ERROR and (request.dumps or request.malformed):
             return deque([datagram])
         supervisor = self._supervisor
-        supervisor.sweep(now=True)
+        supervisor.sweep()
         sockets = [s for s in listing.sockets_in(supervisor.kernel, call.caller.net) if is_inside(s)]
         numbers = call.caller.numbers
 

@@ -38,7 +38,7 @@ from afunix.supervisor.placeholder import SEVERAL, Placeholder
 from afunix.supervisor.procfiles import ProcFiles
 from afunix.supervisor.signals import SOONEST, Signals
 from afunix.supervisor.sockdiag import SockDiag
-from afunix.supervisor.tasks import TaskTable
+from afunix.supervisor.tasks import Task, TaskTable
 from afunix.supervisor.trapcalls import ENDED
 from afunix.supervisor.traps import Traps
 from afunix.supervisor.watch import Watch
@@ -226,9 +226,10 @@ class Supervisor:
                 self.kernel.free(sock.queue.popleft())
         sock.close()
 
-    def hold(self, fd: int) -> HostFile:
-        """A descriptor that the supervisor has taken, on its way to somebody else."""
-        return HostFile(fd, self.watch.by_inode.get(os.fstat(fd).st_ino))
+    def hold(self, task: Task, number: int) -> HostFile:
+        """A copy of a program's descriptor, on its way to somebody else. SyscallError as Task.take."""
+        fd, inode, path_only = task.take_as(number)
+        return HostFile(fd, self.watch.by_inode.get(inode), path_only)
 
     def _threads_ended(self) -> None:
         """Threads have ended: the calls that they were blocked in are over."""
@@ -238,9 +239,9 @@ class Supervisor:
                 self._abandoned(parked)
         self.settle()
 
-    def sweep(self, *, now: bool = False) -> None:
+    def sweep(self) -> None:
         """Close the sockets that never connected and that no program has any more."""
-        for placeholder in self.watch.dead_loose(now=now):
+        for placeholder in self.watch.dead_loose():
             self._close(placeholder.sock)
         self.settle()
 
@@ -307,7 +308,7 @@ class Supervisor:
     def _freed(self) -> bool:
         """Whether a sweep, made because a name is taken, found sockets that are gone."""
         before = len(self.watch.by_inode)
-        self.sweep(now=True)
+        self.sweep()
         return len(self.watch.by_inode) < before
 
     def resume(self, parked: Parked, event: BaseException | None = None) -> None:

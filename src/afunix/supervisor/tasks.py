@@ -19,9 +19,11 @@ from typing import Final
 from afunix.abi.constants import PIDFD_THREAD
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.credentials import Credentials
-from afunix.supervisor import hostcalls
+from afunix.supervisor import endcalls, hostcalls
 from afunix.supervisor.caller import TaskCaller
+from afunix.supervisor.endcalls_python import described
 from afunix.supervisor.hostcalls import Gone, Inaccessible
+from afunix.supervisor.identity import is_ours
 from afunix.supervisor.memory import Memory
 from afunix.supervisor.namespaces import Numbers, Pid, id_map, pid_of
 from afunix.supervisor.trapcalls import inode as _inode
@@ -51,6 +53,7 @@ class Task:
         "_net",
         "_numbers",
         "_numbers_known",
+        "_ours",
         "_pidfd",
         "_process",
         "_table",
@@ -149,6 +152,7 @@ class Task:
         self._net = 0
         self._numbers: Numbers | None = None
         self._numbers_known = False
+        self._ours: bool | None = None
 
     # -- descriptors
 
@@ -259,6 +263,16 @@ class Task:
                 if error.errno not in (Errno.ESRCH, Errno.EINVAL):
                     raise
         raise SyscallError(Errno.ESRCH)
+
+    def take_as(self, fd: int) -> tuple[int, int, bool]:
+        """The same; its inode number if it is a socket, else 0; and whether it was opened with O_PATH."""
+        if self._pidfd >= 0:
+            try:
+                return endcalls.take(self._pidfd, fd)
+            except OSError as error:
+                if error.errno != ESRCH:
+                    raise SyscallError(Errno(error.errno or 0)) from None
+        return described(self.take(fd))
 
     def _threads(self) -> Iterator[int]:
         """The threads of the process, the first one first: it may have ended before the others."""
@@ -386,6 +400,15 @@ class Task:
             (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
             and self._stat("ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
         )  # fmt: skip
+
+    def near(self) -> int:
+        """A descriptor of its directory in /proc if its filesystem identity is ours; -1: it is not.
+
+        Remembered until credentials are forgotten.
+        """
+        if self._ours is None:
+            self._ours = is_ours(self)
+        return self._dir if self._ours else -1
 
     def open_directory(self, which: str) -> int:
         """A descriptor (O_PATH) for the thread's `cwd` or `root`, which the caller closes."""
@@ -541,3 +564,4 @@ class TaskTable:
             task._net = 0
             task._numbers = None
             task._numbers_known = False
+            task._ours = None

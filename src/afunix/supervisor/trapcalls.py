@@ -19,8 +19,6 @@ __all__ = [
     "TELLING",
     "Notification",
     "answer",
-    "drain",
-    "fill",
     "inode",
     "receive",
     "turn",
@@ -50,8 +48,6 @@ if TYPE_CHECKING:
     from afunix.supervisor.trapcalls_python import (
         TELLING,
         answer,
-        drain,
-        fill,
         inode,
         receive,
         turn,

@@ -8,25 +8,18 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import socket as host
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from errno import EINTR, ENOENT
 from fcntl import ioctl
 from functools import cache
 from struct import Struct
 from typing import Any, Final
 
-from afunix.abi.errno import SyscallError
 from afunix.abi.seccomp import NOTIF, NOTIF_CALL, RESP, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
-from afunix.supervisor import hostcalls
-from afunix.supervisor.copies import Copy, copy
 
 __all__ = [
     "TELLING",
     "answer",
-    "drain",
-    "fill",
     "inode",
     "receive",
     "turn",
@@ -225,47 +218,3 @@ def _write(tid: int, remote: bytes, count: int, data: bytes) -> int:
 @cache
 def _vector(count: int) -> Any:
     return Struct(f"<{2 * count}Q").pack
-
-
-# -- a program's end of a placeholder
-
-FILL: Final = bytes(2000)
-"""One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
-
-
-def _copy_of(pidfd: int, fd: int, cookie: int) -> Copy | None:
-    try:
-        taken = hostcalls.pidfd_getfd(pidfd, fd)
-    except SyscallError:
-        return None
-    own = copy(taken)
-    if own.is_socket(cookie):
-        return own
-    os.close(taken)
-    return None
-
-
-def drain(pidfd: int, fd: int, cookie: int, most: int) -> int:
-    """Take up to `most` bytes out of the socket with this SO_COOKIE that a thread has under this number.
-
-    How many were taken, at most 256; -1: the thread can't be reached, or has another file there.
-    """
-    own = _copy_of(pidfd, fd, cookie)
-    if own is None:
-        return -1
-    with own as mine:
-        try:
-            return len(mine.recv(min(most, 256), host.MSG_DONTWAIT))
-        except OSError:
-            return 0
-
-
-def fill(pidfd: int, fd: int, cookie: int) -> int:
-    """Fill the send buffer of such a socket: 1; 0: it is full; -1 as for `drain`."""
-    own = _copy_of(pidfd, fd, cookie)
-    if own is None:
-        return -1
-    with own as mine, suppress(OSError):
-        mine.send(FILL, host.MSG_DONTWAIT | host.MSG_NOSIGNAL)
-        return 1
-    return 0

@@ -119,7 +119,8 @@ class Traps:
                     self._supervisor.look_at_all_sockets()
                 self._listener.proceed(ident)
                 return
-            self._supervisor.sweep()
+            if self._watch.many_loose:
+                self._supervisor.sweep()
             self._perform(NotifiedCall(self._supervisor, ident, tid, self._tasks.get(tid), name, args), handle)
 
         return making

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import select
 import socket as host
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from afunix.supervisor.copies import HostSocket
     from afunix.supervisor.placeholder import Placeholder
 
 __all__ = ["SOCKET_ROW", "Watch"]
@@ -42,61 +41,48 @@ class Watch:
         self._others: dict[int, Callable[[int], None]] = {}
         self._loose: dict[int, Placeholder] = {}
         self._sweep_at = SWEEP_FIRST
+        self.watcher = (self.epoll.fileno(), EVENTS)
+        """How the other ends of placeholders are watched: for endcalls.pair."""
         self._meeting = host.socket(host.AF_UNIX, host.SOCK_STREAM)
         self._meeting.bind("")
         self._meeting.listen(BACKLOG)
-        self._pid = os.getpid()
+        address: bytes = host.AF_UNIX.to_bytes(2, sys.byteorder) + self._meeting.getsockname()
+        self.meeting = (self._meeting.fileno(), *self.watcher, address)
+        """How unconnected ones are connected to their other ends: for endcalls.join."""
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.limit = allowed - min(RESERVE, allowed // 4) if allowed >= 0 else 1 << 31
         """The first descriptor number that a new placeholder may not have."""
 
+    def close(self) -> None:
+        """Close its own descriptors."""
+        self._meeting.close()
+        self.epoll.close()
+
     def add(self, placeholder: Placeholder) -> None:
         """A new placeholder."""
         self.by_inode[placeholder.inode] = placeholder
-        if placeholder.end is None:
+        if placeholder.end < 0:
             self._loose[placeholder.inode] = placeholder
         else:
-            self._register(placeholder)
+            self._by_end[placeholder.end] = placeholder
 
     def remove(self, placeholder: Placeholder) -> None:
-        """A placeholder whose virtual socket is gone."""
+        """A placeholder whose virtual socket is gone; its other end is about to be closed, if it has one."""
         self.by_inode.pop(placeholder.inode, None)
         self._loose.pop(placeholder.inode, None)
-        self._unregister(placeholder)
+        self._by_end.pop(placeholder.end, None)
 
     def paired(self, placeholder: Placeholder) -> None:
         """A loose placeholder got its other end."""
         self._loose.pop(placeholder.inode, None)
-        self._register(placeholder)
+        self._by_end[placeholder.end] = placeholder
 
     def unpaired(self, placeholder: Placeholder) -> None:
-        """A placeholder is about to lose its other end."""
-        self._unregister(placeholder)
+        """A placeholder is about to lose its other end, which the epoll forgets when it is closed: it is its only
+        descriptor.
+        """
+        self._by_end.pop(placeholder.end, None)
         self._loose[placeholder.inode] = placeholder
-
-    def _register(self, placeholder: Placeholder) -> None:
-        assert placeholder.end is not None
-        number = placeholder.end.fileno()
-        self._by_end[number] = placeholder
-        self.epoll.register(number, EVENTS)
-
-    def _unregister(self, placeholder: Placeholder) -> None:
-        if placeholder.end is not None:
-            number = placeholder.end.fileno()
-            if self._by_end.pop(number, None) is not None:
-                self.epoll.unregister(number)
-
-    def connect(self, mine: HostSocket) -> HostSocket:
-        """Connect an unconnected program end to a new other end, which is returned."""
-        mine.connect(self._meeting.getsockname())
-        while True:
-            end, _ = self._meeting.accept()
-            # The name is open to everyone on the host: take only the connection made just now.
-            peer = end.getsockopt(host.SOL_SOCKET, host.SO_PEERCRED, 12)
-            if int.from_bytes(peer[:4], "little") == self._pid:
-                end.setblocking(False)
-                return end
-            end.close()
 
     def poll(self) -> Iterator[Placeholder]:
         """The placeholders that programs have closed for good; runs the callbacks of other ready descriptors."""
@@ -129,9 +115,14 @@ class Watch:
         if self._others.pop(fd, None) is not None:
             self.epoll.unregister(fd)
 
-    def dead_loose(self, *, now: bool = False) -> Iterator[Placeholder]:
-        """The loose placeholders that no program has any more; with `now` looked up whatever their number."""
-        if not self._loose or not (now or len(self._loose) >= self._sweep_at):
+    @property
+    def many_loose(self) -> bool:
+        """Whether it is time for a sweep."""
+        return len(self._loose) >= self._sweep_at
+
+    def dead_loose(self) -> Iterator[Placeholder]:
+        """The loose placeholders that no program has any more."""
+        if not self._loose:
             return
         alive = _host_sockets()
         dead = [p for inode, p in self._loose.items() if inode not in alive and p.held < 0 and p.parked is None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from afunix.abi.constants import (
@@ -23,6 +23,7 @@ from afunix.abi.message import (
     MSG_CONTROLLEN_OFFSET,
     MSG_FLAGS_OFFSET,
     MSG_NAMELEN_OFFSET,
+    MSG_RESULTS,
     MSGHDR,
     cmsg_align,
     cmsg_space,
@@ -38,6 +39,7 @@ from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, 
 from afunix.syscalls.transfer import (
     RECEIVE,
     SOCKADDR_STORAGE,
+    checked_iovecs,
     destination,
     iovecs_at,
     put_vec,
@@ -54,6 +56,8 @@ __all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 
 
 NO_CONTROL = Control([], None)
+PAGE = 4096
+"""The smallest size of a page."""
 
 
 class Header(NamedTuple):
@@ -68,6 +72,12 @@ class Header(NamedTuple):
     control: int
     controllen: int
     flags: int
+    raw: bytes | None
+    """The control messages of a send, if they were read with the iovecs."""
+
+
+MANY_IOVECS = 16
+"""So many iovecs are worth reading together with what is next to be read."""
 
 
 def read_header(call: Call, at: int, sends: bool = False) -> Header:
@@ -84,8 +94,18 @@ def read_header(call: Call, at: int, sends: bool = False) -> Header:
     address = call.memory.read(name, namelen) if sends and namelen else None
     if iovlen > UIO_MAXIOV:
         raise SyscallError(Errno.EMSGSIZE)
-    iovecs, total = iovecs_at(call, iov, iovlen)
-    return Header(at, name, namelen, address, iovecs, total, control, controllen, flags)
+    raw = None
+    if sends and 0 < iovlen <= MANY_IOVECS and 0 < controllen < OPTMEM_MAX:
+        try:
+            both = call.memory.read_vec([(iov, 16 * iovlen), (control, controllen)])
+        except SyscallError:
+            pass  # which of them is bad is found in their order
+        else:
+            iovecs, total = checked_iovecs(both[: 16 * iovlen])
+            raw = both[16 * iovlen :]
+    if raw is None:
+        iovecs, total = iovecs_at(call, iov, iovlen)
+    return Header(at, name, namelen, address, iovecs, total, control, controllen, flags, raw)
 
 
 def sendmsg(call: Call) -> Outcome:
@@ -108,7 +128,7 @@ def _control(call: Call, header: Header) -> Control:
         return NO_CONTROL
     if header.controllen >= OPTMEM_MAX:
         raise SyscallError(Errno.ENOBUFS)
-    raw = call.memory.read(header.control, header.controllen)
+    raw = call.memory.read(header.control, header.controllen) if header.raw is None else header.raw
     early = OPERATIONS[call.sock.type].early
     if early is not None:
         early(call.sock)
@@ -176,12 +196,13 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
             deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
         raise
     if room and received.files:
-        try:
-            # A descriptor whose number can't be told is not installed (receive_fd), so look before.
-            needed = min(room, cmsg_space(4 * len(received.files)))
-            memory.write(header.control, memory.read(header.control, needed))
-        except SyscallError:
-            room = None
+        needed = min(room, cmsg_space(4 * len(received.files)))
+        if not (received.data and _in_one_page(header.iovecs, header.control, needed)):
+            try:
+                # A descriptor whose number can't be told is not installed (receive_fd), so look before.
+                memory.write(header.control, memory.read(header.control, needed))
+            except SyscallError:
+                room = None
     pidfd: Callable[[int], int] = call.install_pidfd
     if room and call.sock.passpidfd:
         try:
@@ -189,22 +210,38 @@ def _give_message(call: Call, received: Received, header: Header, flags: int) ->
         except SyscallError:
             pidfd = _untold
     control, more_flags = deliver(received, call.sock, room, flags, call.install, pidfd, call.caller)
-    try:
-        if control and not _put(call, header.control, control):
-            control = b""
-            _, more_flags = deliver(received, call.sock, room, flags, _untold, _untold, call.caller, lost=True)
-        at = header.at
-        if header.name:
-            raw = encode(received.name) if received.name else b""
-            memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
-            if raw[: header.namelen]:
-                memory.write(header.name, raw[: header.namelen])
-        memory.write(at + MSG_FLAGS_OFFSET, SOCKLEN.pack((received.flags | more_flags) & 0xFFFFFFFF))
-        memory.write(at + MSG_CONTROLLEN_OFFSET, SIZE.pack(len(control)))
-    except SyscallError:
-        received.done()
-        raise
+    raw = b""
+    ranges = _pieces(header.control, control) if control else []
+    if header.name:
+        raw = encode(received.name) if received.name else b""
+        ranges.append((header.at + MSG_NAMELEN_OFFSET, INT.pack(len(raw))))
+        ranges.append((header.name, raw[: header.namelen]))
+    results = MSG_RESULTS.pack(len(control), (received.flags | more_flags) & 0xFFFFFFFF)
+    ranges.append((header.at + MSG_CONTROLLEN_OFFSET, results))
+    if not _put(memory, ranges):
+        # Something is bad: one after the other, as far as it goes.
+        try:
+            if control and not _put(memory, _pieces(header.control, control)):
+                control = b""
+                _, more_flags = deliver(received, call.sock, room, flags, _untold, _untold, call.caller, lost=True)
+            at = header.at
+            if header.name:
+                memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
+                if raw[: header.namelen]:
+                    memory.write(header.name, raw[: header.namelen])
+            memory.write(at + MSG_FLAGS_OFFSET, SOCKLEN.pack((received.flags | more_flags) & 0xFFFFFFFF))
+            memory.write(at + MSG_CONTROLLEN_OFFSET, SIZE.pack(len(control)))
+        except SyscallError:
+            received.done()
+            raise
     return received.length, received
+
+
+def _in_one_page(iovecs: Sequence[tuple[int, int]], address: int, size: int) -> bool:
+    """Whether a range is in the page that data were just written to, and so can be written to as well."""
+    page = address // PAGE
+    base = next((base for base, length in iovecs if length), -1)
+    return base // PAGE == page == (address + size - 1) // PAGE
 
 
 def _untold(*_: object) -> int:
@@ -212,24 +249,24 @@ def _untold(*_: object) -> int:
     raise SyscallError(Errno.EFAULT)
 
 
-def _put(call: Call, address: int, control: bytes) -> bool:
-    """Whether it could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg).
-
-    What lies between the messages to align them is left as it is.
-    """
+def _pieces(address: int, control: bytes) -> list[tuple[int, bytes]]:
+    """Control messages by the address of each; what lies between them to align them is left as it is (put_cmsg)."""
     pieces = []
     at = 0
     while at + CMSGHDR.size <= len(control):
         (length,) = SIZE.unpack_from(control, at)
         pieces.append((address + at, control[at : at + length]))
         at += cmsg_align(length)
+    return pieces
+
+
+def _put(memory: Memory, pieces: Sequence[tuple[int, bytes]]) -> bool:
+    """Whether all could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg)."""
     try:
         if len(pieces) == 1:
-            call.memory.write(*pieces[0])
+            memory.write(*pieces[0])
         else:
-            call.memory.write_vec(
-                [(start, len(piece)) for start, piece in pieces], b"".join([piece for _, piece in pieces])
-            )
+            memory.write_vec([(start, len(piece)) for start, piece in pieces], b"".join([piece for _, piece in pieces]))
     except SyscallError:
         return False
     return True

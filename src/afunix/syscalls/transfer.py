@@ -435,14 +435,20 @@ def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, in
     if number > UIO_MAXIOV:
         raise SyscallError(Errno.EINVAL)
     try:
-        given = unpack_iovecs(call.memory.read(address, 16 * number)) if number else []
+        raw = call.memory.read(address, 16 * number) if number else b""
     except SyscallError:
         # A bad length in front of what can't be read is met first (copy_iovec_from_user).
         for at in range(number):
             clip_iovecs(unpack_iovecs(call.memory.read(address + 16 * at, 16)))
         raise
+    return checked_iovecs(raw)
+
+
+def checked_iovecs(raw: bytes) -> tuple[list[tuple[int, int]], int]:
+    """What was read as iovecs, and their total length. EINVAL: a bad length; EFAULT."""
+    given = unpack_iovecs(raw)
     iovecs, total = clip_iovecs(given)
-    for base, length in given if number > 1 else iovecs:
+    for base, length in given if len(given) > 1 else iovecs:
         address_check(base, length)
     return iovecs, total
 
