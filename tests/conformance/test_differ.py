@@ -205,7 +205,7 @@ def test_a_leak_is_found(comparison: Comparison, monkeypatch: pytest.MonkeyPatch
             file.acquire()
         return original(sock, caller, data, flags, files, *rest)
 
-    from afunix.syscalls.transfer import SEND
+    from afunix.syscalls.sending import SEND
 
     monkeypatch.setitem(SEND, SOCK_STREAM, leaking)
     found = comparison.run([PAIR, sent(0, 1, 1)])

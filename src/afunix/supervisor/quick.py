@@ -21,7 +21,7 @@ from afunix.supervisor.parked import Parked
 from afunix.supervisor.placeholder import Placeholder
 from afunix.syscalls import transfer
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer
-from afunix.syscalls.transfer import PORTION
+from afunix.syscalls.sending import PORTION
 
 if TYPE_CHECKING:
     from afunix.core.socket import Socket

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from afunix.abi.constants import (
     MSG_CMSG_CLOEXEC,
@@ -36,21 +36,16 @@ from afunix.core.operations import OPERATIONS
 from afunix.core.socket import ESTABLISHED
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, signed
+from afunix.syscalls.receiving import RECEIVE, receive_data
+from afunix.syscalls.sending import release, send_from
 from afunix.syscalls.transfer import (
-    RECEIVE,
     SOCKADDR_STORAGE,
     checked_iovecs,
     destination,
     iovecs_at,
     put_vec,
-    receive_data,
-    release,
-    send_from,
     vec_reader,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 

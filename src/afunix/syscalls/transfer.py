@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afunix.abi.constants import (
@@ -10,8 +10,6 @@ from afunix.abi.constants import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     MSG_OOB,
-    MSG_PEEK,
-    MSG_WAITALL,
     SOCK_DGRAM,
     UIO_MAXIOV,
 )
@@ -19,18 +17,17 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import clip_iovecs, unpack_iovecs
 from afunix.abi.sockaddr import decode, encode
 from afunix.abi.structs import INT
-from afunix.core import blocking, stream
-from afunix.core.message import Message, Received, Sent
-from afunix.core.operations import OPERATIONS
+from afunix.core import blocking
+from afunix.core.message import Received
 from afunix.core.socket import Socket
 from afunix.core.stream_quick import HandedOver, hand_back, only_waits
-from afunix.core.truesize import STREAM_CHUNK
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
+from afunix.syscalls.receiving import as_far_as_possible, hand_out, receive_data
+from afunix.syscalls.sending import Reader, send_data, send_from
 
 if TYPE_CHECKING:
-    from afunix.core.credentials import Ucred
-    from afunix.core.file import File
+    pass
 
 __all__ = [
     "check_offset",
@@ -46,9 +43,6 @@ __all__ = [
     "write",
     "writev",
 ]
-
-SEND = {kind: row.send for kind, row in OPERATIONS.items()}
-RECEIVE = {kind: row.receive for kind, row in OPERATIONS.items()}
 
 SOCKADDR_STORAGE = 128
 """sizeof(struct sockaddr_storage): no address is longer (move_addr_to_kernel)."""
@@ -103,47 +97,6 @@ def read_on(call: Call) -> Generator[WouldBlock, Any, Answer]:
     return hand_out(received, lambda received: _give(call, received, call.args[1]))
 
 
-def receive_data(call: Call, size: int, flags: int, give: Callable[[Received], Answer]) -> Outcome:
-    """Receive, now or in a body that waits, and hand the result to `give`, which writes it to memory."""
-    sock = call.sock
-    received = RECEIVE[sock.type](sock, size, flags)
-    if type(received) is WouldBlock:
-        if sock.nonblock or flags & MSG_DONTWAIT:
-            raise SyscallError(Errno.EAGAIN)
-        return _receive_later(call, sock, size, flags, None, received, give)
-    if (
-        (sock.rcvlowat > 1 or flags & MSG_WAITALL)
-        and not (sock.nonblock or flags & MSG_DONTWAIT)
-        and blocking.unfinished(sock, received, size, flags)
-    ):
-        return _receive_later(call, sock, size, flags, received, None, give)
-    return hand_out(received, give)
-
-
-def _receive_later(
-    call: Call,
-    sock: Socket,
-    size: int,
-    flags: int,
-    first: Received | None,
-    block: WouldBlock | None,
-    give: Callable[[Received], Answer],
-) -> Generator[WouldBlock, None, Answer]:
-    received = yield from blocking.receive(sock, size, flags, call.now(), first, block)
-    return hand_out(received, give)
-
-
-def hand_out(received: Received, give: Callable[[Received], Answer]) -> Answer:
-    """Give; if the program vanishes meanwhile, what was received goes back, as others may have the socket, too."""
-    try:
-        return give(received)
-    except SyscallError:
-        raise
-    except BaseException:
-        received.undo()
-        raise
-
-
 def _give(call: Call, received: Received, address: int) -> Answer:
     """Write what was received to memory. Descriptors are closed: read has no place for them (scm_destroy)."""
     if received.data:
@@ -152,90 +105,6 @@ def _give(call: Call, received: Received, address: int) -> Answer:
         except SyscallError:
             received = as_far_as_possible(received, lambda at, data: call.memory.write(address + at, data))
     return received.length, received
-
-
-def as_far_as_possible(received: Received, put: Callable[[int, bytes], None]) -> Received:
-    """The program's buffer is bad somewhere: keep the messages in front of that (unix_stream_read_generic).
-
-    `put` writes bytes at an offset. Stream bytes that don't fit stay queued; a datagram or record is lost
-    (skb_free_datagram), and the offset of peeks does not move. EFAULT: not even the first message could be copied.
-    """
-    sock = received.sock
-    if OPERATIONS[sock.type].keeps_records or received.flags & MSG_OOB:
-        if received.peek_off is not None:
-            sock.peek_off = received.peek_off
-        received.done()
-        raise SyscallError(Errno.EFAULT)
-    size = received.length
-    peeked = not received.popped and received.partial is None
-    received.undo()
-    fitting = _peek_fitting(sock, size, put) if peeked else _take_fitting(sock, size, put)
-    if fitting is None:
-        raise SyscallError(Errno.EFAULT)
-    return fitting
-
-
-def _ahead(sock: Socket) -> Iterator[Message]:
-    """The messages that a read would come to, one after the other."""
-    return (message for message in sock.queue if len(message) and (sock.oobinline or message is not sock.oob))
-
-
-def _fits(put: Callable[[int, bytes], None], at: int, data: bytes) -> bool:
-    try:
-        put(at, data)
-    except SyscallError:
-        return False
-    return True
-
-
-def _take_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) -> Received | None:
-    whole: Received | None = None
-    while size and (message := next(_ahead(sock), None)) is not None:
-        part = RECEIVE[sock.type](sock, min(size, len(message)))
-        if isinstance(part, WouldBlock):
-            break
-        copied = 0 if whole is None else whole.length
-        other_sender = whole is not None and sock.wants_credentials and part.creds != whole.creds
-        if other_sender or not _fits(put, copied, part.data):
-            part.undo()
-            stream.pass_over(sock, copied)
-            break
-        if whole is None:
-            whole = part
-        else:
-            whole.extend(part)
-        size -= part.length
-        if part.files:
-            break
-    return whole
-
-
-def _peek_fitting(sock: Socket, size: int, put: Callable[[int, bytes], None]) -> Received | None:
-    whole: Received | None = None
-    end = -max(0, sock.peek_off)
-    for message in _ahead(sock):
-        end += len(message)
-        if end <= 0:
-            continue
-        part = RECEIVE[sock.type](sock, min(end, size), MSG_PEEK)
-        if isinstance(part, WouldBlock):
-            break
-        try:
-            put(0, part.data)
-        except SyscallError:
-            part.undo()
-            break
-        if whole is not None and part.length == whole.length:
-            break
-        part.undo()
-        whole = part
-        # Not those of a message behind, which this peek has seen and the call never comes to.
-        whole.files = message.files
-        if end >= size:
-            break
-    if whole is not None and whole.peek_off is not None:
-        sock.peek_off = whole.peek_off + whole.length
-    return whole
 
 
 def write(call: Call) -> Outcome:
@@ -247,187 +116,6 @@ def write(call: Call) -> Outcome:
     if size > MAX_RW_COUNT:
         size = MAX_RW_COUNT
     return send_from(call, size, lambda at, count: call.memory.read(args[1] + at, count), 0, None)
-
-
-def _send_later(
-    call: Call,
-    sock: Socket,
-    data: bytes,
-    first: Sent | None,
-    flags: int,
-    address: bytes | None,
-    files: Sequence[File],
-    creds: Ucred | None,
-) -> Generator[WouldBlock, None, Answer]:
-    try:
-        sent = yield from blocking.send(sock, call.caller, data, call.now(), flags, files, creds, address, first)
-    except BaseException:
-        # Nothing was queued, or `files` had gone with the first part and is empty.
-        release(files)
-        raise
-    return sent.length, sent
-
-
-def release(files: Sequence[File]) -> None:
-    """Give up descriptors that were to be sent."""
-    for file in files:
-        file.release()
-
-
-def send_data(
-    call: Call,
-    sock: Socket,
-    data: bytes,
-    flags: int,
-    address: bytes | None,
-    files: Sequence[File] = (),
-    creds: Ucred | None = None,
-) -> Outcome:
-    """Send with the flags of a send call (MSG_DONTWAIT included). The files are taken over, whatever comes of it."""
-    try:
-        sent = SEND[sock.type](sock, call.caller, data, flags, files, creds, address)
-    except BaseException:
-        release(files)
-        raise
-    blocks = not (sock.nonblock or flags & MSG_DONTWAIT)
-    if type(sent) is WouldBlock:
-        if not blocks:
-            release(files)
-            raise SyscallError(Errno.EAGAIN)
-        return _send_later(call, sock, data, None, flags, address, files, creds)
-    if sent.length < len(data) and blocks:
-        return _send_later(call, sock, data, sent, flags, address, (), creds)
-    return sent.length, sent
-
-
-PORTION = 28 * STREAM_CHUNK
-"""What is read of a program's memory at a time for one send: a longer one would be held, unsent, as a copy.
-
-About a megabyte, and whole buffers, so that the queue looks as if it had been sent in one piece.
-"""
-
-
-class Portions:
-    """What a send in portions queued."""
-
-    __slots__ = ("_before", "_last")
-
-    def __init__(self, before: int, last: Sent) -> None:
-        self._before = before
-        self._last = last
-
-    def done(self) -> None:
-        """The answer arrived."""
-
-    def undo(self) -> int:
-        """Take back what can be of the last portion; all before it stays sent."""
-        return self._before + self._last.undo()
-
-
-Reader = Callable[[int, int], bytes]
-"""Gives so many bytes of the program's memory from an offset into what it sends. EFAULT."""
-
-
-def send_from(
-    call: Call,
-    size: int,
-    read: Reader,
-    flags: int,
-    address: bytes | None,
-    files: Sequence[File] = (),
-    creds: Ucred | None = None,
-) -> Outcome:
-    """Send `size` bytes of the program's memory, with descriptors and credentials. The files are taken over."""
-    sock = call.sock
-    keeps_records = OPERATIONS[sock.type].keeps_records
-    if size > PORTION and not keeps_records:
-        return _send_portions(call, sock, size, read, flags, address, files, creds)
-    try:
-        # Of a long record one byte more than the send buffer could ever take is enough to be told so (EMSGSIZE).
-        data = read(0, size if size <= PORTION else min(size, sock.sndbuf + 1)) if size else b""
-    except SyscallError:
-        try:
-            _refuse_unreadable(call, sock, size, flags, address, files)
-        except SyscallError:
-            release(files)
-            raise
-        return _send_portions(call, sock, size, read, flags, address, files, creds)
-    except BaseException:
-        release(files)
-        raise
-    return send_data(call, sock, data, flags, address, files, creds)
-
-
-def _refuse_unreadable(
-    call: Call, sock: Socket, size: int, flags: int, address: bytes | None, files: Sequence[File]
-) -> None:
-    """What a send of data that are not all readable is refused for before that is found; a stream goes on then.
-
-    EFAULT, also where Linux would first wait for room.
-    """
-    row = OPERATIONS[sock.type]
-    block = row.reserve(sock, size, flags, address)
-    if block is not None and (sock.nonblock or flags & MSG_DONTWAIT):
-        raise SyscallError(Errno.EAGAIN)
-    if files:
-        call.kernel.check_flight(call.caller)
-    if row.keeps_records:
-        raise SyscallError(Errno.EFAULT)
-
-
-def _send_portions(
-    call: Call,
-    sock: Socket,
-    size: int,
-    read: Reader,
-    flags: int,
-    address: bytes | None,
-    files: Sequence[File],
-    creds: Ucred | None,
-) -> Generator[WouldBlock, None, Answer]:
-    """A stream's send in portions, the files with the first; from one that can't be read on, buffer by buffer."""
-    done = 0
-    answer: Answer = 0
-    portion = PORTION
-    while done < size:
-        try:
-            try:
-                data = read(done, min(portion, size - done))
-            except SyscallError:
-                OPERATIONS[sock.type].reserve(sock, size - done, flags, address)
-                portion = buffer_size(sock, size - done, flags)
-                data = read(done, portion)
-        except SyscallError:
-            release(files)
-            if not done:
-                raise
-            break
-        except BaseException:
-            release(files)
-            raise
-        rest = flags if done + len(data) == size else flags & ~MSG_OOB
-        taken, files = files, ()
-        try:
-            outcome = send_data(call, sock, data, rest, address, taken, creds)
-            part = (yield from outcome) if isinstance(outcome, Generator) else outcome
-        except SyscallError:
-            if not done:
-                raise
-            break
-        assert isinstance(part, tuple), "a send answers with what it queued"
-        length, sent = part
-        assert isinstance(sent, Sent)
-        answer = done + length, Portions(done, sent)
-        done += length
-        if length < len(data):
-            break
-    return answer
-
-
-def buffer_size(sock: Socket, size: int, flags: int) -> int:
-    """How much of what is sent goes into the next buffer of a stream. The urgent byte is a buffer of its own."""
-    urgent = bool(flags & MSG_OOB) and size > 1
-    return min((sock.sndbuf >> 1) - 64, STREAM_CHUNK, size - urgent)
 
 
 def iovecs_at(call: Call, address: int, number: int) -> tuple[list[tuple[int, int]], int]:
