@@ -6,8 +6,9 @@ Here an object of the socket module and a call from Python for each host call wo
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from afunix.supervisor.compiled import choose
 
 __all__ = ["COMPILED", "drain", "fetch", "fill", "find", "join", "loose", "pair", "push", "take"]
 
@@ -16,14 +17,5 @@ if TYPE_CHECKING:
 
     COMPILED: bool
 else:
-    try:
-        if os.environ.get("AFUNIX_PURE"):
-            raise ImportError
-        from afunix.supervisor import _endcalls as _calls
-
-        COMPILED = True
-    except ImportError:
-        from afunix.supervisor import endcalls_python as _calls
-
-        COMPILED = False
+    _calls, COMPILED = choose("_endcalls", "endcalls_python")
     globals().update({name: getattr(_calls, name) for name in __all__ if hasattr(_calls, name)})

@@ -7,8 +7,9 @@ variable AFUNIX_PURE set it is never the compiled one.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
+
+from afunix.supervisor.compiled import choose
 
 __all__ = [
     "COMPILED",
@@ -59,14 +60,5 @@ if TYPE_CHECKING:
 
     COMPILED: bool
 else:
-    try:
-        if os.environ.get("AFUNIX_PURE"):
-            raise ImportError
-        from afunix.supervisor import _trapcalls as _calls
-
-        COMPILED = True
-    except ImportError:
-        from afunix.supervisor import trapcalls_python as _calls
-
-        COMPILED = False
+    _calls, COMPILED = choose("_trapcalls", "trapcalls_python")
     globals().update({name: getattr(_calls, name) for name in __all__ if hasattr(_calls, name)})

@@ -13,9 +13,12 @@ from errno import EINTR, ENOENT
 from fcntl import ioctl
 from functools import cache
 from struct import Struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.seccomp import NOTIF, NOTIF_CALL, RESP, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
+
+if TYPE_CHECKING:
+    from afunix.supervisor.trapcalls import Notification
 
 __all__ = [
     "TELLING",
@@ -29,8 +32,6 @@ __all__ = [
     "vm_writev",
 ]
 
-Call = tuple[int, int, int, tuple[int, ...], Any]
-
 # -- the listener
 
 _notification: Final = bytearray(NOTIF.size)
@@ -38,7 +39,7 @@ _response: Final = bytearray(RESP.size)
 _clear: Final = Struct(f"{NOTIF.size}x").pack_into
 
 
-def receive(listener: int) -> Call | None:
+def receive(listener: int) -> Notification | None:
     """The oldest call that nobody has received; waits for one. None: it was interrupted, or no thread is left."""
     _clear(_notification, 0)
     try:
@@ -59,7 +60,7 @@ def turn(
     links: Mapping[int, Mapping[int, int]],
     sockets: Mapping[int, object],
     about: bytes,
-) -> tuple[int, list[Call]]:
+) -> tuple[int, list[Notification]]:
     """Wait for calls, of which up to `most` are received, or for `others`, at most `timeout` milliseconds; -1: ever.
 
     Returns trapcalls.OTHERS, ENDED or neither, and the calls. The listener is looked at first.
@@ -71,7 +72,7 @@ def turn(
     """
     poll = _poller(listener, others)
     what = 0
-    calls: list[Call] = []
+    calls: list[Notification] = []
     while True:
         received = ended = False
         for fd, event in poll.poll(timeout if timeout >= 0 else None):
