@@ -131,7 +131,8 @@ def test_memory_range_sees_growth_between_checkpoints() -> None:
 def test_nothing_is_left_of_an_interrupted_run(module: str, number: signal.Signals, tmp_path: Path) -> None:
     """Neither the directory of the programs nor a program."""
     arguments = ["--systems", "native"] if module == "bench" else ["--system", "native"]
-    command = [sys.executable, "-m", module, *arguments]
+    # The tests may have been started with some of the signals ignored, as nohup does.
+    command = ["env", "--default-signal", sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 20

@@ -346,7 +346,7 @@ def test_the_command_for_cases(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_left_of_an_interrupted_run(number: signal.Signals, tmp_path: Path) -> None:
     """Even if another thread takes the signal, as it may."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "afunix", "differ", "--steps", "100000000", "--jobs", "2"],
+        ["env", "--default-signal", sys.executable, "-m", "afunix", "differ", "--steps", "100000000", "--jobs", "2"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
