@@ -350,15 +350,19 @@ def test_nothing_is_left_of_an_interrupted_run(number: signal.Signals, tmp_path:
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
-    until = time.monotonic() + 60
-    while len(list(tmp_path.glob("afunix-differ-*/here"))) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    other = max(map(int, os.listdir(f"/proc/{process.pid}/task")))
-    assert other != process.pid
-    libc = ctypes.CDLL(None)
-    assert libc.tgkill(process.pid, other, number) == 0
-    assert process.wait(60) == (-number if number == signal.SIGINT else 128 + number)
+    try:
+        until = time.monotonic() + 60
+        while len(list(tmp_path.glob("afunix-differ-*/here"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        other = max(map(int, os.listdir(f"/proc/{process.pid}/task")))
+        assert other != process.pid
+        libc = ctypes.CDLL(None)
+        assert libc.tgkill(process.pid, other, number) == 0
+        assert process.wait(60) == (-number if number == signal.SIGINT else 128 + number)
+    finally:
+        process.kill()
+        process.wait()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import ENOTTY, ESRCH
 from typing import Final
 
@@ -49,8 +49,9 @@ class PidNamespace:
         """The namespace around this one. OSError: EPERM above our own."""
         return self.of(fcntl.ioctl(self.fd, NS_GET_PARENT))
 
-    def __del__(self) -> None:
-        os.close(self.fd)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Not by the module's name: at the end of the interpreter it is gone before its objects.
+        close(self.fd)
 
 
 class Pid(int):
