@@ -39,7 +39,7 @@ from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
 from afunix.supervisor import endcalls
 from afunix.supervisor.copies import Copy, HostSocket, copy, socket_of
-from afunix.supervisor.endcalls_python import CONTROL_ROOM, FILL, connect, descriptors, socket_inode
+from afunix.supervisor.endcalls_python import CONTROL_ROOM, FILL, descriptors, meet, socket_inode
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
@@ -261,8 +261,7 @@ class Placeholder:
             own = self._program_end()
             if own is None:
                 return False
-            with own as mine:
-                self.end = connect(mine, *self.watch.meeting)
+            self.end = meet(own, *self.watch.meeting)
         self.watch.paired(self)
         if self._loose_shut & 2:
             # P cannot send through its shut half; the virtual socket polls writable all the same.
