@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import select
@@ -152,8 +151,7 @@ def test_join_without_descriptors(calls: ModuleType, epoll: select.epoll, pidfd:
             while not outcomes or outcomes[-1] < 0:
                 try:
                     outcomes.append(calls.join(pidfd, program.fileno(), inode(program), *to))
-                except OSError as error:
-                    assert error.errno == errno.EMFILE
+                except OSError:
                     outcomes.append(-1)
                 if outcomes[-1] < 0:
                     assert select.select([meeting], [], [], 0)[0] == []
