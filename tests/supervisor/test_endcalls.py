@@ -261,15 +261,16 @@ def test_find(calls: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         sock.bind("s")
         (here / "link").symlink_to("s")
         (here / "file").touch()
+        (here / "d").mkdir()
         status = os.stat("s")
         before = open_files()
-        for path in (b"s", b"link", b"./s", os.fsencode(here / "s")):
+        for path in (b"s", b"./s", os.fsencode(here / "s"), os.fsencode(here / "link"), os.fsencode(here / "../in/s")):
             fd, *found = calls.find(place, path)
             assert found == [status.st_dev, status.st_ino, status.st_mode]
             assert os.fstat(fd).st_ino == status.st_ino
             assert not os.get_inheritable(fd)
             os.close(fd)
-        for path in (b"", b"file", b"none", b"s/", b"../in/s", b"/proc/self/cwd/s", b"."):
+        for path in (b"", b"file", b"none", b"s/", b"../in/s", b"d/../s", b"link", b"/proc/self/cwd/s", b"."):
             assert calls.find(place, path) is None
         assert calls.find(sock.fileno(), b"s") is None
         assert open_files() == before

@@ -277,12 +277,14 @@ static PyObject *find(PyObject *self, PyObject *const *args, Py_ssize_t given)
     if (path == NULL)
         return NULL;
     int absolute = path[0] == '/';
+    if (!absolute && strstr(path, ".."))
+        Py_RETURN_NONE; /* its root may be on the way, which '..' does not leave */
     int start = openat((int)values[0], absolute ? "root" : "cwd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (start < 0)
         Py_RETURN_NONE;
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC,
-        .resolve = RESOLVE_NO_MAGICLINKS | (absolute ? RESOLVE_IN_ROOT : RESOLVE_BENEATH),
+        .resolve = absolute ? RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT : RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
     };
     int fd = (int)syscall(SYS_openat2, start, path, &how, sizeof how);
     close(start);

@@ -27,6 +27,7 @@ CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 QUIETLY: Final = host.MSG_DONTWAIT | host.MSG_NOSIGNAL
 PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 
@@ -186,7 +187,9 @@ def find(directory: int, path: bytes) -> tuple[int, int, int, int] | None:
     An O_PATH descriptor, device, inode number, mode. None: it must be looked at closely (paths.lookup).
     """
     absolute = path.startswith(b"/")
-    scope = RESOLVE_NO_MAGICLINKS | (RESOLVE_IN_ROOT if absolute else RESOLVE_BENEATH)
+    if not absolute and b".." in path:
+        return None  # its root may be on the way, which '..' does not leave
+    scope = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT if absolute else RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
     fd = -1
     try:
         start = os.open("root" if absolute else "cwd", PLACE, dir_fd=directory)
