@@ -25,7 +25,8 @@ from afunix.abi.errno import SyscallError
 from afunix.core.credentials import Credentials
 from afunix.core.errors import Unmodelled
 from afunix.core.filesystem import Filesystem, Namespace
-from afunix.core.inode import Directory, RegularFile, SocketInode
+from afunix.core.inode import Directory, Inode, RegularFile, SocketInode
+from afunix.core.pathwalk import straight
 
 
 class Caller:
@@ -418,6 +419,23 @@ def test_what_was_looked_up_is_looked_up_again_after_each_change(filesystem: Fil
         assert filesystem.lookup(me, b"/d/e/s") is first
     else:
         assert filesystem.lookup(me, b"/d/e/s") is other
+
+
+def test_what_changes_during_a_look_up_is_not_remembered(
+    filesystem: Filesystem, me: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may change the tree at any moment: here when the walk has just come to its end."""
+    key = filesystem.create(me, b"/s", 0o700)
+
+    def straight_then_gone(caller: Caller, path: bytes) -> Inode | None:
+        found = straight(caller, path)
+        filesystem.unlink(me, path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("afunix.core.filesystem.straight", straight_then_gone)
+        assert filesystem.lookup(me, b"/s") is key
+    refused("ENOENT", filesystem.lookup, me, b"/s")
 
 
 def test_what_was_looked_up_is_forgotten_when_there_is_much_of_it(filesystem: Filesystem, me: Caller) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from socket_world import Program
 
 from afunix.abi.constants import SOCK_DGRAM, SOCK_STREAM
@@ -42,3 +44,23 @@ def test_a_socket_that_nobody_closes_is_not_kept() -> None:
     del sock
     kernel.changed.clear()
     assert listing.sockets_in(kernel, "here") == []
+
+
+def test_sockets_may_be_collected_meanwhile() -> None:
+    """Garbage may be looked for at any allocation, and those that nobody closed leave the set then."""
+    kernel = Kernel(Zero())
+    before, enabled = gc.get_threshold(), gc.isenabled()
+    kept = [Socket(kernel, SOCK_STREAM, None) for _ in range(20)]
+    try:
+        for allocations in range(48):
+            gc.disable()
+            one, other = Socket(kernel, SOCK_STREAM, None), Socket(kernel, SOCK_STREAM, None)
+            one.peer, other.peer = other, one
+            del one, other
+            gc.set_threshold(gc.get_count()[0] + allocations % 12, *before[1:])
+            gc.enable()
+            assert [sock for sock in listing.sockets_in(kernel, None) if sock.peer is None] == kept
+    finally:
+        gc.set_threshold(*before)
+        if not enabled:
+            gc.disable()

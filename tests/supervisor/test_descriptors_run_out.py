@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import errno, socket
@@ -32,11 +35,60 @@ for turn in range(3):
 print("done")
 """
 
+CONNECTING = """
+import errno, os, select, socket, tempfile
 
-def test_programs_are_refused_and_nothing_else_fails() -> None:
+def mask(sock):
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLRDHUP)
+    return dict(poll.poll(0)).get(sock.fileno(), 0)
+
+def accept_all():
+    accepted = []
+    while True:
+        try:
+            accepted.append(listener.accept()[0])
+        except OSError as error:
+            return accepted, error.errno
+
+name = os.path.join(tempfile.mkdtemp(), "name")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(name)
+listener.listen(1000)
+listener.setblocking(False)
+for turn in range(2):
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(120)]
+    for client in clients:
+        client.connect(name)
+        client.send(b"x")
+    served, error = accept_all()
+    assert 20 < len(served) < 120 and error in (errno.ENFILE, errno.EMFILE), (len(served), error)
+    assert mask(listener) == select.POLLIN
+    gone = len(served) + 10
+    for sock in clients[:gone] + served:
+        sock.close()
+    late, error = accept_all()
+    assert (len(late), error) == (120 - len(served), errno.EAGAIN), (len(late), len(served), error)
+    ended = select.POLLIN | select.POLLRDHUP | select.POLLHUP
+    assert [mask(sock) for sock in late] == [ended] * 10 + [select.POLLIN] * (len(late) - 10)
+    for number, sock in enumerate(late[10:]):
+        assert sock.recv(9) == b"x"
+        sock.send(b"%d" % number)
+    for number, client in enumerate(clients[gone:]):
+        assert client.recv(9) == b"%d" % number, number
+    for sock in clients + late:
+        sock.close()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, CONNECTING], ids=["pairs", "connecting"])
+@pytest.mark.parametrize("pure", ["", "1"], ids=["compiled", "python"])
+def test_programs_are_refused_and_nothing_else_fails(program: str, pure: str) -> None:
     """The limit is a hard one, which the supervisor can't raise."""
     afunix = [sys.executable, "-m", "afunix", "run", "--private", "--"]
-    command = ["prlimit", "--nofile=300:300", *afunix, sys.executable, "-c", PROGRAM]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = ["prlimit", "--nofile=300:300", *afunix, sys.executable, "-c", program]
+    environment = {**os.environ, "AFUNIX_PURE": pure}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
     assert "Traceback" not in result.stderr

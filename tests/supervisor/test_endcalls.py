@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -46,7 +48,7 @@ def inode(sock: socket.socket) -> int:
 
 
 def open_files() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {number for number in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{number}")}
 
 
 def test_all_functions_are_compiled() -> None:
@@ -129,6 +131,44 @@ def test_join(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
 
 
 @both
+def test_join_without_descriptors(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
+    """The number of its copy of P is enough; with less, nobody is left waiting who would be taken for the next P."""
+    with socket.socket(socket.AF_UNIX) as meeting, socket.socket(socket.AF_UNIX) as program:
+        meeting.bind("")
+        meeting.listen(8)
+        address = socket.AF_UNIX.to_bytes(2, sys.byteorder) + meeting.getsockname()
+        to = (meeting.fileno(), epoll.fileno(), EVENTS, address)
+        before = open_files()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(map(int, before)) + 8
+        outcomes = []
+        fillers = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, limit[1]))
+            with contextlib.suppress(OSError):
+                while True:
+                    fillers.append(os.dup(0))
+            while not outcomes or outcomes[-1] < 0:
+                try:
+                    outcomes.append(calls.join(pidfd, program.fileno(), inode(program), *to))
+                except OSError:
+                    outcomes.append(-1)
+                if outcomes[-1] < 0:
+                    assert select.select([meeting], [], [], 0)[0] == []
+                    os.close(fillers.pop())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            for fd in fillers:
+                os.close(fd)
+        assert outcomes[0] == -1
+        assert len(outcomes) == (2 if calls is _endcalls else 4)  # the other one has two more for a moment
+        with socket.socket(fileno=outcomes[-1]) as end:
+            end.send(b"x")
+            assert program.recv(2) == b"x"
+        assert open_files() == before
+
+
+@both
 def test_push_and_fetch(calls: ModuleType, ends: tuple[socket.socket, socket.socket], pidfd: int) -> None:
     """Descriptors go with the byte, all that one message can carry; ours are closed, or not, if nothing was sent."""
     program, end = ends
@@ -204,6 +244,8 @@ def test_fill_and_drain(calls: ModuleType, epoll: select.epoll, pidfd: int) -> N
             assert not poll.poll(0)
         assert filled
         assert calls.drain(pidfd, number, mark + 1, 1) == calls.fill(pidfd, number, mark + 1) == -1
+        with pytest.raises(ValueError, match="negative"):
+            calls.drain(pidfd, number, mark, -1)
         assert calls.drain(pidfd, 0, mark, 1) == calls.fill(pidfd, 999_999, mark) == calls.fill(-1, number, mark) == -1
         assert len(end.recv(10_000)) == filled * len(endcalls_python.FILL)
 
@@ -219,15 +261,16 @@ def test_find(calls: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         sock.bind("s")
         (here / "link").symlink_to("s")
         (here / "file").touch()
+        (here / "d").mkdir()
         status = os.stat("s")
         before = open_files()
-        for path in (b"s", b"link", b"./s", os.fsencode(here / "s")):
+        for path in (b"s", b"./s", os.fsencode(here / "s"), os.fsencode(here / "link"), os.fsencode(here / "../in/s")):
             fd, *found = calls.find(place, path)
             assert found == [status.st_dev, status.st_ino, status.st_mode]
             assert os.fstat(fd).st_ino == status.st_ino
             assert not os.get_inheritable(fd)
             os.close(fd)
-        for path in (b"", b"file", b"none", b"s/", b"../in/s", b"/proc/self/cwd/s", b"."):
+        for path in (b"", b"file", b"none", b"s/", b"../in/s", b"d/../s", b"link", b"/proc/self/cwd/s", b"."):
             assert calls.find(place, path) is None
         assert calls.find(sock.fileno(), b"s") is None
         assert open_files() == before

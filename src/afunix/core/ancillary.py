@@ -151,7 +151,7 @@ def deliver(
     install: Callable[[File, bool], int],
     pidfd: Callable[[int], int] | None = None,
     caller: Caller | None = None,
-    lost: bool = False,
+    put: Callable[[int, bytes], bool] | None = None,
 ) -> tuple[bytes, int]:
     """The control messages of what was received, at most control_length bytes, and the bits they add to msg_flags.
 
@@ -162,7 +162,8 @@ def deliver(
 
     In order (SCM-7): timestamps, SCM_CREDENTIALS, SCM_RIGHTS, SCM_PIDFD, SCM_INQ; SCM_SECURITY needs a security
     module. What does not fit is cut or left out with MSG_CTRUNC, as put_cmsg and scm_detach_fds do it (SCM-3).
-    lost: the room can't be written to, so none of them takes any of it.
+    put(at, message) may write each of them as soon as it is there, behind so many bytes; False: it can't be written
+    there, and so takes no room.
     """
     files = received.files
     extra = flags & MSG_CMSG_CLOEXEC
@@ -176,24 +177,31 @@ def deliver(
         return b"", extra | MSG_CTRUNC
     control = bytearray()
     whole = True
+    told = 0
     if timestamp:
         whole = _put_timestamps(control, control_length, sock, received.timestamp, caller)
-    if lost:
-        control.clear()
+        told = _tell(control, told, put)
     if sock.passcred:
         whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_CREDENTIALS, _shown(received, caller))
-    if lost:
-        control.clear()
+        told = _tell(control, told, put)
     if files:
         whole &= _put_rights(control, control_length, files, bool(extra), install)
+        told = _tell(control, told, put)
     if sock.passpidfd:
         whole &= _put_pidfd(control, control_length, received.creds, pidfd)
-    if lost:
-        control.clear()
+        told = _tell(control, told, put)
     if sock.inq:
         unread = INT.pack(sock.unread)
         whole &= put_cmsg(control, control_length, SOL_SOCKET, SCM_INQ, unread)
+        _tell(control, told, put)
     return bytes(control), extra if whole else extra | MSG_CTRUNC
+
+
+def _tell(control: bytearray, told: int, put: Callable[[int, bytes], bool] | None) -> int:
+    """Have what was just added written, or take it away again; how long it all is then."""
+    if put is not None and len(control) > told and not put(told, bytes(control[told:])):
+        del control[told:]
+    return len(control)
 
 
 def only_rights(sock: Socket) -> bool:

@@ -115,20 +115,19 @@ class Filesystem:
 
     def lookup(self, caller: PathCaller, path: bytes) -> SocketInode:
         """As `Namespace.lookup`; the key is the inode itself."""
+        now, credentials, root = CHANGES.now, caller.credentials, caller.root  # before the walk: it may be another soon
         found = self._found.get(path)
-        if found is not None:
-            known, then, credentials, root = found
-            if then is CHANGES.now and credentials is caller.credentials and root is caller.root:
-                return known
+        if found is not None and found[1] is now and found[2] is credentials and found[3] is root:
+            return found[0]
         direct = straight(caller, path)
         inode = direct or self._walk(caller).to_end(path)
-        permission(caller.credentials, inode, MAY_WRITE)
+        permission(credentials, inode, MAY_WRITE)
         if not isinstance(inode, SocketInode):
             raise SyscallError(Errno.ECONNREFUSED)
         if direct is not None:
             if len(self._found) >= MOST_FOUND:
                 self._found.clear()
-            self._found[path] = inode, CHANGES.now, caller.credentials, caller.root
+            self._found[path] = inode, now, credentials, root
         return inode
 
     def create(self, caller: PathCaller, path: bytes, mode: int) -> SocketInode:

@@ -29,7 +29,7 @@ InodeOf = Callable[[Socket], int]
 
 def sockets_in(kernel: Kernel, net: Hashable) -> list[Socket]:
     """All sockets of a network namespace, in the order in which they were made."""
-    living = [sock for reference in tuple(kernel.sockets) if (sock := reference()) is not None and not sock.dead]
+    living = [sock for reference in kernel.sockets.copy() if (sock := reference()) is not None and not sock.dead]
     living.sort(key=lambda sock: sock.number)
     return [sock for sock in living if sock.net == net]
 

@@ -121,23 +121,22 @@ static PyObject *join(PyObject *self, PyObject *const *args, Py_ssize_t given)
     int mine = copy_of(values[0], values[1], (unsigned long long)values[2]), end;
     if (mine < 0)
         return PyLong_FromLong(-1);
+    shrink(mine);
     if (connect(mine, (struct sockaddr *)&address, length))
         return undone(mine, -1);
+    /* Now, so that there is a number to accept with: nobody may be left waiting, to be taken for the next. */
+    close(mine);
     for (;;) {
         struct ucred peer = {0};
         socklen_t size = sizeof peer;
         end = accept4((int)values[3], NULL, NULL, SOCK_CLOEXEC);
         if (end < 0)
-            return undone(mine, -1);
+            return failed();
         if (!getsockopt(end, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.pid == getpid())
             break;
         close(end);
     }
-    shrink(mine);
-    if (watch(values[4], values[5], end))
-        return undone(mine, end);
-    close(mine);
-    return PyLong_FromLong(end);
+    return watch(values[4], values[5], end) ? undone(end, -1) : PyLong_FromLong(end);
 }
 
 /* Room for the most descriptors that one message carries. */
@@ -240,6 +239,10 @@ static PyObject *drain(PyObject *self, PyObject *const *args, Py_ssize_t given)
     long values[4];
     if (numbers(args, given, 4, values, 4))
         return NULL;
+    if (values[3] < 0) {
+        PyErr_SetString(PyExc_ValueError, "a negative number of bytes");
+        return NULL;
+    }
     int fd = copy_of(values[0], values[1], (unsigned long long)values[2]);
     if (fd < 0)
         return PyLong_FromLong(-1);
@@ -274,12 +277,14 @@ static PyObject *find(PyObject *self, PyObject *const *args, Py_ssize_t given)
     if (path == NULL)
         return NULL;
     int absolute = path[0] == '/';
+    if (!absolute && strstr(path, ".."))
+        Py_RETURN_NONE; /* its root may be on the way, which '..' does not leave */
     int start = openat((int)values[0], absolute ? "root" : "cwd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (start < 0)
         Py_RETURN_NONE;
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC,
-        .resolve = RESOLVE_NO_MAGICLINKS | (absolute ? RESOLVE_IN_ROOT : RESOLVE_BENEATH),
+        .resolve = absolute ? RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT : RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
     };
     int fd = (int)syscall(SYS_openat2, start, path, &how, sizeof how);
     close(start);

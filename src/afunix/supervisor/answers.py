@@ -100,8 +100,12 @@ class Answers:
             self.lost(call)
 
     def _install(self, call: NotifiedCall, answer: Install) -> None:
-        """Answer with a new descriptor, in one step."""
-        front = self.placeholder(answer.sock)
+        """Answer with a new descriptor, in one step. OSError: EMFILE, of our own descriptors."""
+        try:
+            front = self.placeholder(answer.sock)
+        except OSError:
+            answer.undo()
+            raise
         if front.held < 0:
             # It is parked with a listener that can't be reached: the program was killed in this moment.
             answer.undo()

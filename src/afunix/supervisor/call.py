@@ -147,4 +147,6 @@ class NotifiedCall:
     def touch(self, front: Placeholder, number: int) -> None:
         """This call's thread holds the placeholder under this number."""
         front.holder = (self.task, number)
+        if front.user != self.task.tgid:
+            front.used_by(self.task.tgid)
         self.sock = front.sock

@@ -11,7 +11,7 @@ import os
 import select
 import socket as host
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from afunix.abi.constants import AT_EACCESS, AT_EMPTY_PATH, MSG_OOB
@@ -19,7 +19,7 @@ from afunix.abi.errno import SyscallError
 from afunix.supervisor import hostcalls
 from afunix.supervisor.copies import Copy, copy, socket_of
 
-__all__ = ["FILL", "drain", "fetch", "fill", "find", "join", "loose", "pair", "push", "take"]
+__all__ = ["FILL", "drain", "fetch", "fill", "find", "join", "loose", "meet", "pair", "push", "take"]
 
 FILL: Final = bytes(2000)
 """One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
@@ -27,6 +27,7 @@ CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 QUIETLY: Final = host.MSG_DONTWAIT | host.MSG_NOSIGNAL
 PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 
@@ -46,8 +47,10 @@ def loose() -> tuple[int, int]:
 def pair(epoll: int, events: int) -> tuple[int, int, int]:
     """P, S and the inode number of P; S is watched by an epoll. OSError."""
     end, mine = host.socketpair()
+    mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
     try:
-        _watch(epoll, events, end, mine)
+        with select.epoll.fromfd(os.dup(epoll)) as watcher:
+            watcher.register(end, events)
     except BaseException:
         end.close()
         mine.close()
@@ -63,36 +66,30 @@ def join(pidfd: int, number: int, inode: int, meeting: int, epoll: int, events: 
     be reached, or has another file there. OSError.
     """
     own = _copy_of(pidfd, number, inode)
-    if own is None:
-        return -1
-    with own as mine:
-        return connect(mine, meeting, epoll, events, address)
+    return -1 if own is None else meet(own, meeting, epoll, events, address)
 
 
-def connect(mine: host.SocketType, meeting: int, epoll: int, events: int, address: bytes) -> int:
+def meet(own: Copy, meeting: int, epoll: int, events: int, address: bytes) -> int:
     """`join` for a P that is at hand."""
-    mine.connect(address[2:])
-    with host.socket(fileno=os.dup(meeting)) as listener:
+    with ExitStack() as needed:
+        with own as mine:
+            listener = needed.enter_context(host.socket(fileno=os.dup(meeting)))
+            watcher = needed.enter_context(select.epoll.fromfd(os.dup(epoll)))
+            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
+            mine.connect(address[2:])
+        # P is closed by now, so that there is a number to accept with: nobody may be left waiting, to be taken for the
+        # next.
         while True:
             end, _ = listener.accept()
             if int.from_bytes(end.getsockopt(host.SOL_SOCKET, host.SO_PEERCRED, 12)[:4], "little") == os.getpid():
                 break
             end.close()
-    try:
-        _watch(epoll, events, end, mine)
-    except BaseException:
-        end.close()
-        raise
-    return end.detach()
-
-
-def _watch(epoll: int, events: int, end: host.SocketType, mine: host.SocketType) -> None:
-    mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
-    watcher = select.epoll.fromfd(os.dup(epoll))
-    try:
-        watcher.register(end, events)
-    finally:
-        watcher.close()
+        try:
+            watcher.register(end, events)
+        except BaseException:
+            end.close()
+            raise
+        return end.detach()
 
 
 def push(end: int, urgent: bool, fds: list[int]) -> bool:
@@ -190,7 +187,9 @@ def find(directory: int, path: bytes) -> tuple[int, int, int, int] | None:
     An O_PATH descriptor, device, inode number, mode. None: it must be looked at closely (paths.lookup).
     """
     absolute = path.startswith(b"/")
-    scope = RESOLVE_NO_MAGICLINKS | (RESOLVE_IN_ROOT if absolute else RESOLVE_BENEATH)
+    if not absolute and b".." in path:
+        return None  # its root may be on the way, which '..' does not leave
+    scope = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT if absolute else RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
     fd = -1
     try:
         start = os.open("root" if absolute else "cwd", PLACE, dir_fd=directory)

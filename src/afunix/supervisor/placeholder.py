@@ -39,7 +39,7 @@ from afunix.core import readiness
 from afunix.core.socket import CLOSED, RCV_SHUTDOWN, SHUTDOWN_MASK, Socket
 from afunix.supervisor import endcalls
 from afunix.supervisor.copies import Copy, HostSocket, copy, socket_of
-from afunix.supervisor.endcalls_python import CONTROL_ROOM, FILL, connect, descriptors, socket_inode
+from afunix.supervisor.endcalls_python import CONTROL_ROOM, FILL, descriptors, meet, socket_inode
 from afunix.supervisor.passed import HostFile
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Placeholder:
             self.held, self.inode = endcalls.loose()
         else:
             self.held, self.end, self.inode = endcalls.pair(*watch.watcher)
-        if self.held >= watch.limit:
+        if not watch.has_room(self.held):
             os.close(self.held)
             if self.end >= 0:
                 os.close(self.end)
@@ -127,6 +127,8 @@ class Placeholder:
             os.set_blocking(self.held, False)
         watch.add(self)
         sock.front = self
+        if sock.queue or sock.shut:
+            sock.kernel.changed[sock] = None  # a connection that was there before (see _items)
 
     # -- life
 
@@ -157,6 +159,11 @@ class Placeholder:
         self._entries.clear()
         if self.sock.front is self:
             self.sock.front = None  # so that there is no cycle to collect
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether it has no other end any more, and never will."""
+        return self._closed_end
 
     @property
     def shut_both(self) -> bool:
@@ -261,8 +268,7 @@ class Placeholder:
             own = self._program_end()
             if own is None:
                 return False
-            with own as mine:
-                self.end = connect(mine, *self.watch.meeting)
+            self.end = meet(own, *self.watch.meeting)
         self.watch.paired(self)
         if self._loose_shut & 2:
             # P cannot send through its shut half; the virtual socket polls writable all the same.
@@ -343,7 +349,10 @@ class Placeholder:
         if message.embryo is not None:
             front = message.embryo.front
             if front is None:
-                front = Placeholder(message.embryo, self.watch)
+                try:
+                    front = Placeholder(message.embryo, self.watch)
+                except OSError:
+                    return []  # accept makes it, or is refused
             assert isinstance(front, Placeholder)
             return [front] if front.held >= 0 else []
         return [file for file in message.files if getattr(file, "held", -1) >= 0]  # type: ignore[misc]

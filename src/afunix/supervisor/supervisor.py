@@ -364,7 +364,10 @@ class Supervisor:
         """
         sock = parked.sock
         front = None if sock is None else sock.front
-        if type(front) is not Placeholder or front.user != SEVERAL or not parked.call.task.is_killed():
+        if type(front) is not Placeholder or front.user != SEVERAL:
+            return False
+        # The signal is pending until the thread takes it, which is after it has left the call.
+        if not parked.call.task.is_killed() and self.listener.valid(parked.call.id):
             return False
         if parked.data is not None:
             hand_back(front.sock, parked.data)

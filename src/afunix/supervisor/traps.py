@@ -135,10 +135,10 @@ class Traps:
             if ends == [None, None]:
                 self._listener.proceed(ident)
                 return
+            call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
             for front, at in zip(ends, splice.DESCRIPTORS[name], strict=True):
                 if front is not None:
-                    front.holder = (task, args[at] & 0xFFFFFFFF)
-            call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
+                    call.touch(front, args[at] & 0xFFFFFFFF)
             sources = [None if front is None else front.sock for front in ends]
             self._perform(call, lambda call: handle(call, sources[0], sources[1]))
 

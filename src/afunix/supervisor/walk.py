@@ -2,8 +2,8 @@
 
 Two ways of walking. The kernel's own, openat2 from the program's root or working directory with the scope fixed to
 it, finds most paths at once. What it can't do are links that depend on who follows them (/proc/self, the links in
-/proc/PID/fd), and relative paths that leave the working directory inside another root. Whatever it doesn't find is
-walked here, one component after the other, which also decides which error it is.
+/proc/PID/fd), and relative paths with '..' or links, which may leave the working directory, or come to the program's
+root. Whatever it doesn't find is walked here, one component after the other, which also decides which error it is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = ["O_LOOK", "Origin", "Walker", "mount_id", "split_last"]
 O_LOOK: Final = os.O_PATH | os.O_CLOEXEC
 
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 
@@ -111,9 +112,13 @@ class Walker:
         return self._walk(path, parent=True)
 
     def _find_by_kernel(self, path: bytes, flags: int) -> int | None:
-        start, scope = (self.root, RESOLVE_IN_ROOT) if path.startswith(b"/") else (self.cwd, RESOLVE_BENEATH)
+        start, scope = self.root, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        if not path.startswith(b"/"):
+            if b".." in path:
+                return None
+            start, scope = self.cwd, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
         try:
-            return hostcalls.openat2(start, path, flags, 0, scope | RESOLVE_NO_MAGICLINKS)
+            return hostcalls.openat2(start, path, flags, 0, scope)
         except SyscallError:
             return None
 
@@ -216,9 +221,11 @@ class _Trail:
     def up(self) -> None:
         """Follow '..', which in the root leads nowhere (follow_dotdot)."""
         self.check_search()
+        if _same_place(self.here, self._walker.root):
+            return
         if len(self._fds) > 1:
             os.close(self._fds.pop())
-        elif not _same_place(self.here, self._walker.root):
+        else:
             self.jump(os.open(b"..", O_LOOK | os.O_DIRECTORY, dir_fd=self.here))
 
     def take(self, directory: bool) -> int:

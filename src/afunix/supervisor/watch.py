@@ -21,6 +21,8 @@ SWEEP_FIRST = 64
 BACKLOG = 4096
 RESERVE = 64
 """So many of the supervisor's descriptors no new socket gets: it needs some for a moment to serve those there are."""
+NEAR = 8
+"""With so few descriptors left it is looked each time whether loose placeholders are still needed."""
 SOCKET_ROW = re.compile(rb"^[0-9a-f]+:(?: [0-9A-F]{8}){3} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)
 """A line of /proc/net/unix up to the inode number."""
 
@@ -52,29 +54,42 @@ class Watch:
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.limit = allowed - min(RESERVE, allowed // 4) if allowed >= 0 else 1 << 31
         """The first descriptor number that a new placeholder may not have."""
+        self._expected = 0  # so many more will be needed if all loose placeholders come to have another end
+        self._next = 0  # the first number that was free when the last placeholder was made, if they all had
 
     def close(self) -> None:
         """Close its own descriptors."""
         self._meeting.close()
         self.epoll.close()
 
+    def has_room(self, number: int) -> bool:
+        """Whether there is room for a new placeholder that has this descriptor number.
+
+        Loose ones count: to refuse a program a socket is better than to find no descriptor when it connects.
+        """
+        self._next = number + self._expected
+        return self._next < self.limit
+
     def add(self, placeholder: Placeholder) -> None:
         """A new placeholder."""
         self.by_inode[placeholder.inode] = placeholder
         if placeholder.end < 0:
             self._loose[placeholder.inode] = placeholder
+            self._expected += 1
         else:
             self._by_end[placeholder.end] = placeholder
 
     def remove(self, placeholder: Placeholder) -> None:
         """A placeholder whose virtual socket is gone; its other end is about to be closed, if it has one."""
         self.by_inode.pop(placeholder.inode, None)
-        self._loose.pop(placeholder.inode, None)
+        if self._loose.pop(placeholder.inode, None) is not None and not placeholder.hung_up:
+            self._expected -= 1
         self._by_end.pop(placeholder.end, None)
 
     def paired(self, placeholder: Placeholder) -> None:
         """A loose placeholder got its other end."""
-        self._loose.pop(placeholder.inode, None)
+        del self._loose[placeholder.inode]
+        self._expected -= 1
         self._by_end[placeholder.end] = placeholder
 
     def unpaired(self, placeholder: Placeholder) -> None:
@@ -118,7 +133,7 @@ class Watch:
     @property
     def many_loose(self) -> bool:
         """Whether it is time for a sweep."""
-        return len(self._loose) >= self._sweep_at
+        return len(self._loose) >= self._sweep_at or (self._expected > 0 and self._next + NEAR >= self.limit)
 
     def dead_loose(self) -> Iterator[Placeholder]:
         """The loose placeholders that no program has any more."""

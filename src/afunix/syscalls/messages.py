@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from afunix.abi.constants import (
@@ -17,7 +17,6 @@ from afunix.abi.constants import (
 )
 from afunix.abi.errno import Errno, SyscallError
 from afunix.abi.message import (
-    CMSGHDR,
     MMSG_LEN_OFFSET,
     MMSGHDR_SIZE,
     MSG_CONTROLLEN_OFFSET,
@@ -25,12 +24,11 @@ from afunix.abi.message import (
     MSG_NAMELEN_OFFSET,
     MSG_RESULTS,
     MSGHDR,
-    cmsg_align,
     cmsg_space,
 )
 from afunix.abi.sockaddr import encode
 from afunix.abi.structs import INT, SIZE, SOCKLEN, TIMESPEC
-from afunix.core.ancillary import OPTMEM_MAX, BadControl, Control, deliver, parse
+from afunix.core.ancillary import OPTMEM_MAX, BadControl, Control, deliver, only_rights, parse
 from afunix.core.message import Received
 from afunix.core.operations import OPERATIONS
 from afunix.core.socket import ESTABLISHED
@@ -38,6 +36,7 @@ from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import Answer, Call, Memory, Outcome, Undo, Undoable, signed
 from afunix.syscalls.receiving import RECEIVE, receive_data
 from afunix.syscalls.sending import release, send_from
+from afunix.syscalls.torn import TornControl, pieces, takes
 from afunix.syscalls.transfer import (
     SOCKADDR_STORAGE,
     checked_iovecs,
@@ -53,6 +52,8 @@ __all__ = ["read_timeout", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg"]
 NO_CONTROL = Control([], None)
 PAGE = 4096
 """The smallest size of a page."""
+MOST_BESIDE = 256
+"""Control messages other than SCM_RIGHTS are never longer than this together."""
 
 
 class Header(NamedTuple):
@@ -174,62 +175,63 @@ def _tell_of_peeked(call: Call, header: Header, flags: int) -> None:
     # A peek of one byte sees the same message and looks no further.
     seen = RECEIVE[sock.type](sock, 1, MSG_PEEK)
     if isinstance(seen, Received) and seen.name is not None:
-        room = header.controllen if header.control else None
-        deliver(seen, sock, room, flags, call.install, call.install_pidfd, call.caller)
+        TornControl(call, header.control).deliver(seen, header.controllen, flags)
         seen.undo()
 
 
 def _give_message(call: Call, received: Received, header: Header, flags: int) -> Answer:
     """Write data, address, control messages and flags of a received message to memory."""
     memory = call.memory
-    room = header.controllen if header.control else None
+    sock = call.sock
     try:
         received = put_vec(call, received, header.iovecs)
     except SyscallError:
-        if call.sock.passpidfd and not OPERATIONS[call.sock.type].keeps_records:
-            # A stream comes to scm_recv_unix all the same.
-            deliver(received, call.sock, room, flags, call.install, call.install_pidfd, call.caller)
+        if sock.wants_credentials and not OPERATIONS[sock.type].keeps_records:
+            # A stream comes to scm_recv_unix all the same, without the descriptors.
+            received.files = ()
+            TornControl(call, header.control).deliver(received, header.controllen, flags)
         raise
-    if room and received.files:
-        needed = min(room, cmsg_space(4 * len(received.files)))
-        if not (received.data and _in_one_page(header.iovecs, header.control, needed)):
-            try:
-                # A descriptor whose number can't be told is not installed (receive_fd), so look before.
-                memory.write(header.control, memory.read(header.control, needed))
-            except SyscallError:
-                room = None
-    pidfd: Callable[[int], int] = call.install_pidfd
-    if room and call.sock.passpidfd:
-        try:
-            memory.write(header.control, memory.read(header.control, min(room, cmsg_space(INT.size))))
-        except SyscallError:
-            pidfd = _untold
-    control, more_flags = deliver(received, call.sock, room, flags, call.install, pidfd, call.caller)
-    raw = b""
-    ranges = _pieces(header.control, control) if control else []
+    room = header.controllen if header.control else None
+    control: Sequence[tuple[int, bytes]] = ()
+    if room and (received.files or sock.passpidfd) and not _takes_control(memory, received, header):
+        length, more_flags = TornControl(call, header.control).deliver(received, room, flags)
+    else:
+        raw, more_flags = deliver(received, sock, room, flags, call.install, call.install_pidfd, call.caller)
+        length = len(raw)
+        if raw:
+            control = pieces(header.control, raw)
+    bits = (received.flags | more_flags) & 0xFFFFFFFF
+    name = b""
+    ranges = [*control]
     if header.name:
-        raw = encode(received.name) if received.name else b""
-        ranges.append((header.at + MSG_NAMELEN_OFFSET, INT.pack(len(raw))))
-        ranges.append((header.name, raw[: header.namelen]))
-    results = MSG_RESULTS.pack(len(control), (received.flags | more_flags) & 0xFFFFFFFF)
-    ranges.append((header.at + MSG_CONTROLLEN_OFFSET, results))
-    if not _put(memory, ranges):
-        # Something is bad: one after the other, as far as it goes.
+        name = encode(received.name) if received.name else b""
+        ranges.append((header.at + MSG_NAMELEN_OFFSET, INT.pack(len(name))))
+        ranges.append((header.name, name[: header.namelen]))
+    ranges.append((header.at + MSG_CONTROLLEN_OFFSET, MSG_RESULTS.pack(length, bits)))
+    overwritten = header.name != 0 and _is_overwritten(header)
+    if overwritten or not _put(memory, ranges):
+        # One after the other, as far as it goes.
         try:
-            if control and not _put(memory, _pieces(header.control, control)):
-                control = b""
-                _, more_flags = deliver(received, call.sock, room, flags, _untold, _untold, call.caller, lost=True)
-            at = header.at
+            if control and not _put(memory, control):
+                length, more_flags = TornControl(call, header.control, True).deliver(received, header.controllen, flags)
+                bits = (received.flags | more_flags) & 0xFFFFFFFF
             if header.name:
-                memory.write(at + MSG_NAMELEN_OFFSET, INT.pack(len(raw)))
-                if raw[: header.namelen]:
-                    memory.write(header.name, raw[: header.namelen])
-            memory.write(at + MSG_FLAGS_OFFSET, SOCKLEN.pack((received.flags | more_flags) & 0xFFFFFFFF))
-            memory.write(at + MSG_CONTROLLEN_OFFSET, SIZE.pack(len(control)))
+                _give_name(memory, header, name, overwritten)
+            memory.write(header.at + MSG_FLAGS_OFFSET, SOCKLEN.pack(bits))
+            memory.write(header.at + MSG_CONTROLLEN_OFFSET, SIZE.pack(length))
         except SyscallError:
             received.done()
             raise
     return received.length, received
+
+
+def _takes_control(memory: Memory, received: Received, header: Header) -> bool:
+    """Whether the control messages can be written, which is found before descriptors are installed."""
+    needed = cmsg_space(INT.size * len(received.files)) + (0 if only_rights(received.sock) else MOST_BESIDE)
+    needed = min(header.controllen, needed)
+    if received.data and _in_one_page(header.iovecs, header.control, needed):
+        return True
+    return takes(memory, header.control, needed)
 
 
 def _in_one_page(iovecs: Sequence[tuple[int, int]], address: int, size: int) -> bool:
@@ -239,29 +241,32 @@ def _in_one_page(iovecs: Sequence[tuple[int, int]], address: int, size: int) -> 
     return base // PAGE == page == (address + size - 1) // PAGE
 
 
-def _untold(*_: object) -> int:
-    """In place of a descriptor whose number can't be written: it is not installed (scm_pidfd_recv, receive_fd)."""
-    raise SyscallError(Errno.EFAULT)
+def _is_overwritten(header: Header) -> bool:
+    """Whether what was received may lie over the header itself."""
+    start, end = header.at, header.at + MSGHDR.size
+    ranges = [*header.iovecs, (header.control, header.controllen)]
+    return any(base < end and start < base + length for base, length in ranges)
 
 
-def _pieces(address: int, control: bytes) -> list[tuple[int, bytes]]:
-    """Control messages by the address of each; what lies between them to align them is left as it is (put_cmsg)."""
-    pieces = []
-    at = 0
-    while at + CMSGHDR.size <= len(control):
-        (length,) = SIZE.unpack_from(control, at)
-        pieces.append((address + at, control[at : at + length]))
-        at += cmsg_align(length)
-    return pieces
+def _give_name(memory: Memory, header: Header, name: bytes, overwritten: bool) -> None:
+    """The sender's address (move_addr_to_user): msg_namelen is looked at now. EINVAL: it has become negative."""
+    room = header.namelen
+    if overwritten:
+        (room,) = INT.unpack(memory.read(header.at + MSG_NAMELEN_OFFSET, INT.size))
+    if min(room, len(name)) < 0:
+        raise SyscallError(Errno.EINVAL)
+    memory.write(header.at + MSG_NAMELEN_OFFSET, INT.pack(len(name)))
+    if name[:room]:
+        memory.write(header.name, name[:room])
 
 
-def _put(memory: Memory, pieces: Sequence[tuple[int, bytes]]) -> bool:
+def _put(memory: Memory, ranges: Sequence[tuple[int, bytes]]) -> bool:
     """Whether all could be written; control messages for a bad pointer are lost, and the call succeeds (put_cmsg)."""
     try:
-        if len(pieces) == 1:
-            memory.write(*pieces[0])
+        if len(ranges) == 1:
+            memory.write(*ranges[0])
         else:
-            memory.write_vec([(start, len(piece)) for start, piece in pieces], b"".join([piece for _, piece in pieces]))
+            memory.write_vec([(start, len(piece)) for start, piece in ranges], b"".join([piece for _, piece in ranges]))
     except SyscallError:
         return False
     return True

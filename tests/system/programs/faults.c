@@ -220,6 +220,92 @@ CASE(bad_control_buffer) {
     RET(is_closed(probe[0]), 1);
 }
 
+static void say_control(const char *what, ssize_t got, const struct msghdr *message, const char *control, size_t size) {
+    struct cmsghdr first = {0};
+    if (size >= sizeof first)
+        memcpy(&first, control, sizeof first);
+    say("%s: %zd %s, control length %zu, flags %#x, first %zu %d %d", what, got, got < 0 ? error_name(errno) : "",
+        (size_t)message->msg_controllen, message->msg_flags, (size_t)first.cmsg_len, first.cmsg_level, first.cmsg_type);
+}
+
+/* The control buffer ends, or begins, where memory does: a descriptor whose number can't be told is not installed. */
+CASE(torn_control_buffer) {
+    static const int one = 1;
+    int sides[2], probe[2];
+    TRY(pipe2(probe, O_CLOEXEC));
+    for (int credentials = 0; credentials < 2; credentials++)
+        for (int before_memory = 0; before_memory < 2; before_memory++)
+            for (size_t room = 0; room <= 72; room += 4) {
+                make_pair(SOCK_STREAM, sides);
+                if (credentials)
+                    TRY(setsockopt(sides[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof one));
+                int fds[] = {probe[0], probe[1], probe[0]};
+                CHECK(send_fds(sides[0], "data", 4, fds, 3, 0) == 4);
+                int before = open_descriptors();
+                char data[8], what[32], *control = edge(room);
+                if (before_memory) {
+                    long page = sysconf(_SC_PAGESIZE);
+                    char *pages = control + room - page;
+                    TRY(mprotect(pages, (size_t)page, PROT_NONE));
+                    TRY(mprotect(pages + page, (size_t)page, PROT_READ | PROT_WRITE));
+                }
+                struct iovec part = {data, sizeof data};
+                struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = 72};
+                ssize_t got = recvmsg(sides[1], &message, 0);
+                snprintf(what, sizeof what, "%d %d %2zu", credentials, before_memory, room);
+                say_control(what, got, &message, control, before_memory ? 0 : room);
+                say("%d descriptors", open_descriptors() - before);
+                for (int fd = sides[0] > sides[1] ? sides[0] + 1 : sides[1] + 1; fd < 40; fd++)
+                    close(fd);
+                close_all(sides, 2);
+            }
+}
+
+/* A read of a stream that can't take the data tells of the sender all the same, but gives no descriptors. */
+CASE(control_of_a_failed_read) {
+    static const int one = 1;
+    for (int peek = 0; peek < 2; peek++)
+        for (size_t kind = 0; kind < 3; kind++) {
+            int sides[2], probe[2];
+            make_pair(three_types[kind], sides);
+            TRY(setsockopt(sides[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof one));
+            TRY(pipe2(probe, O_CLOEXEC));
+            CHECK(send_fds(sides[0], "data", 4, &probe[1], 1, 0) == 4);
+            int before = open_descriptors();
+            _Alignas(8) char control[64] = {0};
+            struct iovec part = {BAD, 8};
+            struct msghdr message = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+            ssize_t got = recvmsg(sides[1], &message, peek ? MSG_PEEK : 0);
+            say_control(peek ? "peek" : "read", got, &message, control, sizeof control);
+            RET(open_descriptors() == before, 1);
+            say_left("left", sides[1]);
+            close_all(sides, 2);
+            close_all(probe, 2);
+        }
+}
+
+/* The header lies in its own data buffer: the length of the address is what the message says. */
+CASE(header_under_its_data) {
+    static const int lengths[] = {0, 3, 8, 100, -1};
+    int to = bound_at(SOCK_DGRAM, "@to"), from = bound_at(SOCK_DGRAM, "@from");
+    connect_fd(from, "@to");
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct {
+            struct msghdr header;
+            char name[64];
+        } area = {0};
+        struct msghdr sent = {.msg_namelen = (socklen_t)lengths[i]};
+        struct iovec part = {&area.header, sizeof area.header};
+        area.header = (struct msghdr){
+            .msg_name = area.name, .msg_namelen = sizeof area.name, .msg_iov = &part, .msg_iovlen = 1, .msg_flags = 7};
+        CHECK(send(from, &sent, sizeof sent, 0) == sizeof sent);
+        ssize_t got = recvmsg(to, &area.header, 0);
+        say("%d: %zd %s, length %d, family %d, name \"%.8s\", flags %#x", lengths[i], got, got < 0 ? error_name(errno) : "",
+            (int)area.header.msg_namelen, area.name[0], area.name + 3, area.header.msg_flags);
+    }
+}
+
 CASE(refused_send_keeps_descriptors) {
     int sides[2], probe[2];
     make_pair(SOCK_STREAM, sides);

@@ -327,6 +327,27 @@ CASE(files_stay_after_close) {
     RET(bind_raw(new_socket(SOCK_STREAM), path_of("server")), 0);
 }
 
+/* The working directory is outside of the root, which '..' does not leave where the path comes to it. */
+CASE(root_below_the_working_directory) {
+    if (geteuid() != 0)
+        fail("this case needs root");
+    TRY(mkdir(path_of("root"), 0755));
+    TRY(symlink("root/../outer", path_of("link")));
+    TRY(close(listener_at(SOCK_STREAM, "outer", 5)));
+    int outer = listener_at(SOCK_STREAM, "root/inner", 5);
+    TRY(chdir(path_of(".")));
+    TRY(chroot("root"));
+    RET(connect_raw(new_socket(SOCK_STREAM), "root/inner"), 0);
+    RET(connect_raw(new_socket(SOCK_STREAM), "root/../inner"), 0);
+    ERR(connect_raw(new_socket(SOCK_STREAM), "root/../outer"), ENOENT);
+    ERR(connect_raw(new_socket(SOCK_STREAM), "link"), ENOENT);
+    ERR(connect_raw(new_socket(SOCK_STREAM), "outer"), ECONNREFUSED);
+    ERR(bind_raw(new_socket(SOCK_STREAM), "root/../inner"), EADDRINUSE);
+    RET(bind_raw(new_socket(SOCK_STREAM), "root/../new"), 0);
+    RET(access("/new", F_OK), 0);
+    TRY(close(outer));
+}
+
 /* In a chroot the same words mean another place. */
 CASE(changed_root) {
     if (geteuid() != 0)

@@ -661,6 +661,29 @@ CASE(killed_reader) {
     CHECK(poll_mask(report[0]) == 0);
 }
 
+/* The same of a splice into a pipe: what it would have moved is not lost in there. */
+CASE(killed_splice) {
+    int sides[2], tube[2];
+    warm_pair(sides);
+    TRY(pipe2(tube, O_CLOEXEC));
+    for (int i = 0; i < 30; i++) {
+        char text[16];
+        pid_t other = child();
+        if (other == 0) {
+            splice(sides[0], NULL, tube[1], NULL, 100, 0);
+            _exit(0);
+        }
+        wait_blocked(other, SYS_splice);
+        snprintf(text, sizeof text, "%08d", i);
+        TRY(kill(other, SIGKILL));
+        CHECK(write(sides[1], text, 8) == 8);
+        CHECK(recv(sides[0], block, 100, MSG_DONTWAIT) == 8 && memcmp(block, text, 8) == 0);
+        CHECK(status_of(other) == SIGKILL);
+    }
+    say("thirty times");
+    CHECK(poll_mask(tube[0]) == 0);
+}
+
 /* ... and another one that waits too. */
 CASE(killed_beside_another_reader) {
     int sides[2], report[2];
