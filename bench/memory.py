@@ -85,9 +85,9 @@ def watch(workshop: Workshop, measure: Measure, system: System, n: int, timeout:
 
     sampler = threading.Thread(target=sample)
     alarm = threading.Timer(timeout, end, (process,))
-    sampler.start()
-    alarm.start()
     try:
+        sampler.start()
+        alarm.start()
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("@"):
@@ -98,7 +98,8 @@ def watch(workshop: Workshop, measure: Measure, system: System, n: int, timeout:
     finally:
         alarm.cancel()
         over.set()
-        sampler.join()
+        if sampler.ident is not None:
+            sampler.join()
         if process.returncode is None:
             end(process)
         if process.stdout is not None:
