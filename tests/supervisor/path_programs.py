@@ -91,6 +91,10 @@ class Place:
         groups = tuple(map(int, status["Groups"].split()))
         return Credentials(self.tgid, uid, gid, euid, egid, groups, int(status["CapEff"], 16), suid, sgid)
 
+    def filesystem_ids(self) -> tuple[int, int]:
+        status = self._status()
+        return int(status["Uid"].split()[3]), int(status["Gid"].split()[3])
+
     def umask(self) -> int:
         return int(self._status()["Umask"], 8)
 

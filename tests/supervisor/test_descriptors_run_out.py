@@ -81,13 +81,45 @@ for turn in range(2):
 print("done")
 """
 
+PASSING = """
+import array, os, socket
 
-@pytest.mark.parametrize("program", [PROGRAM, CONNECTING], ids=["pairs", "connecting"])
+def send(count):
+    one.sendmsg([b"x" * count], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files[:count]))])
+
+one, two = socket.socketpair()
+files = [os.open("/dev/null", os.O_RDONLY) for _ in range(253)]
+sent = [253, 1, 253]
+for count in sent:
+    send(count)
+pairs = []
+while True:
+    try:
+        pairs.append(socket.socketpair())
+    except OSError:
+        break
+for file in files:
+    os.close(file)
+for count in sent:
+    data, control, flags, _ = two.recvmsg(1000, 4096)
+    (_, _, got), = control
+    assert (len(data), len(got), flags) == (count, 4 * count, 0), (len(data), len(got), flags)
+    for file in array.array("i", got):
+        os.close(file)
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "limit"),
+    [(PROGRAM, 300), (CONNECTING, 300), (PASSING, 1300)],
+    ids=["pairs", "connecting", "passing"],
+)
 @pytest.mark.parametrize("pure", ["", "1"], ids=["compiled", "python"])
-def test_programs_are_refused_and_nothing_else_fails(program: str, pure: str) -> None:
+def test_programs_are_refused_and_nothing_else_fails(program: str, limit: int, pure: str) -> None:
     """The limit is a hard one, which the supervisor can't raise."""
     afunix = [sys.executable, "-m", "afunix", "run", "--private", "--"]
-    command = ["prlimit", "--nofile=300:300", *afunix, sys.executable, "-c", program]
+    command = ["prlimit", f"--nofile={limit}:{limit}", *afunix, sys.executable, "-c", program]
     environment = {**os.environ, "AFUNIX_PURE": pure}
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr

@@ -277,6 +277,15 @@ def test_find(calls: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     os.close(place)
 
 
+@both
+def test_numbers_that_no_descriptor_has(calls: ModuleType, ends: tuple[socket.socket, socket.socket]) -> None:
+    """They are not taken for another number, which would be closed."""
+    for number in (-1, 1 << 40, 1 << 80):
+        with pytest.raises(OverflowError):
+            calls.push(ends[1].fileno(), False, [number])
+    os.fstat(0)
+
+
 def test_bad_arguments() -> None:
     """Nothing but an exception comes of them."""
     for function, args in (

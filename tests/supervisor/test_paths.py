@@ -765,9 +765,10 @@ def test_bound_sockets_are_reachable_from_outside(tree: Tree) -> None:
 def test_a_program_that_is_gone(tree: Tree) -> None:
     program = Program()
     place = program.place
-    credentials = place.credentials()
+    credentials, ids = place.credentials(), place.filesystem_ids()
     program.close()
     place.credentials = lambda: credentials  # type: ignore[method-assign]
+    place.filesystem_ids = lambda: ids  # type: ignore[method-assign]
     place.umask = lambda: 0  # type: ignore[method-assign]
     with pytest.raises(Gone):
         paths.lookup(place, b"/tmp/x")

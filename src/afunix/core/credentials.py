@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 __all__ = ["CAP_NET_ADMIN", "CAP_NET_RAW", "NOBODY", "NO_PEER", "OVERFLOW_ID", "Credentials", "Ucred"]
 
@@ -30,8 +29,6 @@ class Ucred:
     gid: int
 
 
-_ucred = lru_cache(maxsize=1024)(Ucred)  # few differ, and making one costs more than finding it
-
 NO_PEER = Ucred(0, -1, -1)
 """SO_PEERCRED of a socket that never had a peer (SCM-6)."""
 
@@ -45,7 +42,9 @@ class Credentials:
 
     pid is the thread group's; uid and gid are the real ids, euid and egid the effective ones, which also stand
     for the filesystem ids. groups are the supplementary groups, capabilities the effective set as a bit mask.
-    effective: what SO_PEERCRED records at connect, listen and socketpair (init_peercred, SCM-6).
+    effective: what SO_PEERCRED records at connect, listen and socketpair (init_peercred, SCM-6). real: what
+    SCM_CREDENTIALS shows when the sender gave nothing (scm_set_cred, SCM-5). Both are made once, as making one costs,
+    and by nobody else: equal numbers need not mean the same process (supervisor.namespaces.Pid).
     """
 
     pid: int
@@ -58,15 +57,12 @@ class Credentials:
     suid: int = 0
     sgid: int = 0
     effective: Ucred = field(init=False, repr=False, compare=False)
+    real: Ucred = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "effective", _ucred(self.pid, self.euid, self.egid))
+        object.__setattr__(self, "effective", Ucred(self.pid, self.euid, self.egid))
+        object.__setattr__(self, "real", Ucred(self.pid, self.uid, self.gid))
 
     def capable(self, capability: int) -> bool:
         """Whether the effective set holds the capability with this number (capable() in kernel/capability.c)."""
         return bool(self.capabilities >> capability & 1)
-
-    @property
-    def real(self) -> Ucred:
-        """What SCM_CREDENTIALS shows when the sender gave nothing (scm_set_cred, SCM-5)."""
-        return _ucred(self.pid, self.uid, self.gid)

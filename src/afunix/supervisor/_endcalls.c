@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -161,9 +162,13 @@ static PyObject *push(PyObject *self, PyObject *const *args, Py_ssize_t given)
     }
     size_t count = (size_t)PyList_GET_SIZE(args[2]);
     for (size_t at = 0; at < count; at++) {
-        fds[at] = (int)PyLong_AsLong(PyList_GET_ITEM(args[2], (Py_ssize_t)at));
-        if (fds[at] == -1 && PyErr_Occurred())
+        long fd = PyLong_AsLong(PyList_GET_ITEM(args[2], (Py_ssize_t)at));
+        if (fd < 0 || fd > INT_MAX) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_OverflowError, "no descriptor"); /* another one would be closed */
             return NULL;
+        }
+        fds[at] = (int)fd;
     }
     if (count) {
         control.align = (struct cmsghdr){CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};

@@ -44,7 +44,11 @@ class Subject(Protocol):
         ...
 
     def credentials(self) -> Credentials:
-        """The thread's identity; its effective ids stand for the filesystem ids."""
+        """The thread's identity, of which the groups and capabilities count here."""
+        ...
+
+    def filesystem_ids(self) -> tuple[int, int]:
+        """User and group by which it accesses files: the effective ones, unless it has called setfsuid(2)."""
         ...
 
 
@@ -55,8 +59,8 @@ def is_ours(subject: Subject) -> bool:
 
 
 def _has_our_ids(subject: Subject, groups: Sequence[int]) -> bool:
-    who = subject.credentials()
-    return (who.euid, who.egid) == (os.geteuid(), os.getegid()) and set(who.groups) == set(groups)
+    ours = os.geteuid(), os.getegid()
+    return subject.filesystem_ids() == ours and set(subject.credentials().groups) == set(groups)
 
 
 def _capabilities(subject: Subject, effective: int, permitted: int) -> int:
@@ -74,7 +78,7 @@ def acting_as(subject: Subject) -> Iterator[None]:
 
     Nothing is changed where it is our own identity already.
     """
-    who = subject.credentials()
+    uid, gid = subject.filesystem_ids()
     effective, permitted, inheritable = hostcalls.capget()
     wanted = _capabilities(subject, effective, permitted)
     groups = os.getgroups()
@@ -86,11 +90,11 @@ def acting_as(subject: Subject) -> Iterator[None]:
         undo.callback(hostcalls.capset, effective, permitted, inheritable)
         if not same_ids and effective & MAY_SWITCH == MAY_SWITCH:
             undo.callback(_set_groups, groups)
-            _set_groups(who.groups)
+            _set_groups(subject.credentials().groups)
             undo.callback(hostcalls.setfsgid, os.getegid())
-            hostcalls.setfsgid(who.egid)
+            hostcalls.setfsgid(gid)
             undo.callback(hostcalls.setfsuid, os.geteuid())
-            hostcalls.setfsuid(who.euid)
+            hostcalls.setfsuid(uid)
         hostcalls.capset(wanted, permitted, inheritable)
         yield
 

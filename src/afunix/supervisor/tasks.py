@@ -48,6 +48,7 @@ class Task:
     __slots__ = (
         "_credentials",
         "_dir",
+        "_filesystem_ids",
         "_handles",
         "_name",
         "_net",
@@ -148,6 +149,7 @@ class Task:
 
     def _forget(self) -> None:
         self._credentials: Credentials | None = None
+        self._filesystem_ids = 0, 0
         self._name: str | None = None
         self._net = 0
         self._numbers: Numbers | None = None
@@ -296,8 +298,9 @@ class Task:
         """Ids, groups and effective capabilities, remembered until they are forgotten."""
         if self._credentials is None:
             status = self._status()
-            uid, euid, suid, _ = map(int, status[b"Uid"].split())
-            gid, egid, sgid, _ = map(int, status[b"Gid"].split())
+            uid, euid, suid, fsuid = map(int, status[b"Uid"].split())
+            gid, egid, sgid, fsgid = map(int, status[b"Gid"].split())
+            self._filesystem_ids = fsuid, fsgid
             levels = status.get(b"NStgid", b"").split()
             try:
                 pid = pid_of(self.tgid, self._dir, levels)
@@ -315,6 +318,11 @@ class Task:
                 sgid=sgid,
             )
         return self._credentials
+
+    def filesystem_ids(self) -> tuple[int, int]:
+        """User and group by which files are accessed (setfsuid(2)); remembered and forgotten likewise."""
+        self.credentials()
+        return self._filesystem_ids
 
     def numbers(self) -> Numbers | None:
         """How its pid and user namespaces number processes and users; None if they are ours. Forgotten likewise."""

@@ -19,8 +19,10 @@ __all__ = ["SOCKET_ROW", "Watch"]
 EVENTS = select.EPOLLRDHUP | select.EPOLLET
 SWEEP_FIRST = 64
 BACKLOG = 4096
-RESERVE = 64
-"""So many of the supervisor's descriptors no new socket gets: it needs some for a moment to serve those there are."""
+RESERVE = 320
+"""So many of the supervisor's descriptors no new socket gets: it needs some for a moment to serve those there are, and
+253 to take those of one message out of a queue (SCM_MAX_FD).
+"""
 NEAR = 8
 """With so few descriptors left it is looked each time whether loose placeholders are still needed."""
 SOCKET_ROW = re.compile(rb"^[0-9a-f]+:(?: [0-9A-F]{8}){3} [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)", re.MULTILINE)

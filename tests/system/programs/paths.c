@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <grp.h>
+#include <sys/fsuid.h>
 
 enum { SOMEBODY = 65534 };
 
@@ -325,6 +326,37 @@ CASE(files_stay_after_close) {
     ERR(bind_raw(new_socket(SOCK_STREAM), path_of("server")), EADDRINUSE);
     RET(unlink(path_of("server")), 0);
     RET(bind_raw(new_socket(SOCK_STREAM), path_of("server")), 0);
+}
+
+/* Files are accessed as the user that setfsuid names; the peer is told of the effective one. */
+CASE(filesystem_ids) {
+    if (geteuid() != 0)
+        fail("this case needs root");
+    int listener = listener_at(SOCK_STREAM, "server", 5);
+    TRY(chmod(path_of("server"), 0700));
+    TRY(mkdir(path_of("open"), 0777));
+    TRY(chmod(path_of("open"), 0777));
+    RET(connect_raw(new_socket(SOCK_STREAM), path_of("server")), 0);
+    setfsgid(2000);
+    setfsuid(1000);
+    ERR(connect_raw(new_socket(SOCK_STREAM), path_of("server")), EACCES);
+    ERR(bind_raw(new_socket(SOCK_STREAM), path_of("mine")), EACCES);
+    RET(bind_raw(new_socket(SOCK_STREAM), path_of("open/mine")), 0);
+    setfsuid(0);
+    setfsgid(0);
+    struct stat status;
+    TRY(stat(path_of("open/mine"), &status));
+    say("of %u:%u", status.st_uid, status.st_gid);
+    TRY(chmod(path_of("server"), 0777));
+    setfsuid(1000);
+    int fd = new_socket(SOCK_STREAM);
+    RET(connect_raw(fd, path_of("server")), 0);
+    TRY(close(accept(listener, NULL, NULL)));
+    int peer = (int)TRY(accept(listener, NULL, NULL));
+    struct ucred who;
+    socklen_t size = sizeof who;
+    TRY(getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size));
+    say("from %u:%u", who.uid, who.gid);
 }
 
 /* The working directory is outside of the root, which '..' does not leave where the path comes to it. */
