@@ -814,7 +814,7 @@ CASE(reset_then_end) {
 }
 
 CASE(input_signal) {
-    handle(SIGIO, count_signal, 0);
+    handle(SIGIO, count_signal, SA_RESTART);
     int sides[2];
     make_pair(SOCK_STREAM, sides);
     TRY(fcntl(sides[0], F_SETOWN, getpid()));
