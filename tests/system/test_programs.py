@@ -49,7 +49,7 @@ SUITES = {
     "asyncio": ("test_asyncio", "-m", "*nix*", "-m", "*Unix*", "-m", "*UNIX*"),
     "socketserver": ("-u", "network", "test_socketserver"),
     "multiprocessing": ("test_multiprocessing_fork", "-m", "*Connection*", "-m", "*Listener*", "-m", "*Pickling*"),
-    "readiness": ("test_selectors", "test_epoll", "test_poll", "test_select"),
+    "readiness": ("-j4", "test_selectors", "test_epoll", "test_poll", "test_select"),
 }
 
 _native: dict[str, dict[str, str]] = {}
