@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from afunix.supervisor import _endcalls, endcalls, endcalls_python
+from afunix.supervisor import _endcalls, endcalls_python
 from afunix.supervisor.hostcalls import pidfd_open
 
 both = pytest.mark.parametrize("calls", [_endcalls, endcalls_python], ids=["compiled", "python"])
@@ -49,22 +49,6 @@ def inode(sock: socket.socket) -> int:
 
 def open_files() -> set[str]:
     return {number for number in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{number}")}
-
-
-def test_all_functions_are_compiled() -> None:
-    for name in set(endcalls.__all__) - {"COMPILED"}:
-        assert hasattr(_endcalls, name)
-        assert getattr(endcalls, name) is getattr(_endcalls, name)
-    assert endcalls.COMPILED
-
-
-def test_without_the_compiled_ones() -> None:
-    """AFUNIX_PURE says so."""
-    code = "from afunix.supervisor import endcalls as e; print(e.COMPILED, e.pair.__module__)"
-    environment = {**os.environ, "AFUNIX_PURE": "1"}
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert out == "False afunix.supervisor.endcalls_python\n"
 
 
 @both
@@ -226,7 +210,7 @@ def test_take(calls: ModuleType, ends: tuple[socket.socket, socket.socket], pidf
 @both
 def test_fill_and_drain(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
     """Only what is the socket with that inode number is touched."""
-    mine, other, mark = endcalls.pair(epoll.fileno(), EVENTS)
+    mine, other, mark = endcalls_python.pair(epoll.fileno(), EVENTS)
     program, end = socket.socket(fileno=mine), socket.socket(fileno=other)
     poll = select.poll()
     poll.register(program, select.POLLOUT)

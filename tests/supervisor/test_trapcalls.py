@@ -8,8 +8,6 @@ import mmap
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -23,22 +21,6 @@ from afunix.supervisor import _trapcalls, trapcalls, trapcalls_python
 Compile = Callable[[str], str]
 both = pytest.mark.parametrize("calls", [_trapcalls, trapcalls_python], ids=["compiled", "python"])
 NOBODY: dict[int, Any] = {}
-
-
-def test_all_functions_are_compiled() -> None:
-    for name in trapcalls_python.__all__:
-        assert hasattr(_trapcalls, name)
-        assert getattr(trapcalls, name) is getattr(_trapcalls, name)
-    assert trapcalls.COMPILED
-
-
-def test_without_the_compiled_ones() -> None:
-    """AFUNIX_PURE says so."""
-    code = "from afunix.supervisor import trapcalls as t; print(t.COMPILED, t.turn.__module__)"
-    environment = {**os.environ, "AFUNIX_PURE": "1"}
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert out == "False afunix.supervisor.trapcalls_python\n"
 
 
 @both

@@ -26,10 +26,6 @@ FILL: Final = bytes(2000)
 CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 QUIETLY: Final = host.MSG_DONTWAIT | host.MSG_NOSIGNAL
 PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-RESOLVE_NO_MAGICLINKS: Final = 0x02
-RESOLVE_NO_SYMLINKS: Final = 0x04
-RESOLVE_BENEATH: Final = 0x08
-RESOLVE_IN_ROOT: Final = 0x10
 
 
 def socket_inode(fd: int) -> int:
@@ -186,13 +182,12 @@ def find(directory: int, path: bytes) -> tuple[int, int, int, int] | None:
 
     An O_PATH descriptor, device, inode number, mode. None: it must be looked at closely (paths.lookup).
     """
-    absolute = path.startswith(b"/")
-    if not absolute and b".." in path:
-        return None  # its root may be on the way, which '..' does not leave
-    scope = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT if absolute else RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+    scope = hostcalls.resolve_as_program(path)
+    if scope is None:
+        return None
     fd = -1
     try:
-        start = os.open("root" if absolute else "cwd", PLACE, dir_fd=directory)
+        start = os.open("root" if path.startswith(b"/") else "cwd", PLACE, dir_fd=directory)
         try:
             fd = hostcalls.openat2(start, path, os.O_PATH | os.O_CLOEXEC, 0, scope)
         finally:

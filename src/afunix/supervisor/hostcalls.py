@@ -24,6 +24,10 @@ __all__ = [
     "PTRACE_O_TRACESYSGOOD",
     "PTRACE_SEIZE",
     "PTRACE_SYSCALL",
+    "RESOLVE_BENEATH",
+    "RESOLVE_IN_ROOT",
+    "RESOLVE_NO_MAGICLINKS",
+    "RESOLVE_NO_SYMLINKS",
     "SFD_CLOEXEC",
     "SFD_NONBLOCK",
     "Gone",
@@ -48,6 +52,7 @@ __all__ = [
     "ptrace_set_registers",
     "ptrace_set_signal_mask",
     "ptrace_signal_mask",
+    "resolve_as_program",
     "set_child_subreaper",
     "set_no_new_privs",
     "set_pdeathsig",
@@ -257,6 +262,22 @@ def signalfd(signals: Iterable[int], flags: int = SFD_CLOEXEC | SFD_NONBLOCK) ->
 
 class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
+RESOLVE_IN_ROOT: Final = 0x10
+
+
+def resolve_as_program(path: bytes) -> int | None:
+    """How openat2 finds a path as a program does, from its root or, if it is relative, its working directory.
+
+    None: it can't. A relative path may come to the root, which '..' and the links of the program do not leave.
+    """
+    if path.startswith(b"/"):
+        return RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT
+    return None if b".." in path else RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
 
 
 def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:

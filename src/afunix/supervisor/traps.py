@@ -101,10 +101,7 @@ class Traps:
                         proceed(ident)
                     return
             call = NotifiedCall(self._supervisor, ident, tid, task, name, args)
-            placeholder.holder = (task, fd)
-            if placeholder.user != task.tgid:
-                placeholder.used_by(task.tgid)
-            call.sock = placeholder.sock
+            call.touch(placeholder, fd)
             self._perform(call, handle)
 
         return on_socket

@@ -23,11 +23,6 @@ __all__ = ["O_LOOK", "Origin", "Walker", "mount_id", "split_last"]
 
 O_LOOK: Final = os.O_PATH | os.O_CLOEXEC
 
-RESOLVE_NO_MAGICLINKS: Final = 0x02
-RESOLVE_NO_SYMLINKS: Final = 0x04
-RESOLVE_BENEATH: Final = 0x08
-RESOLVE_IN_ROOT: Final = 0x10
-
 MAXSYMLINKS: Final = 40
 ST_NOSYMFOLLOW: Final = 0x2000
 PROC_SUPER_MAGIC: Final = 0x9FA0
@@ -112,13 +107,11 @@ class Walker:
         return self._walk(path, parent=True)
 
     def _find_by_kernel(self, path: bytes, flags: int) -> int | None:
-        start, scope = self.root, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        if not path.startswith(b"/"):
-            if b".." in path:
-                return None
-            start, scope = self.cwd, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+        scope = hostcalls.resolve_as_program(path)
+        if scope is None:
+            return None
         try:
-            return hostcalls.openat2(start, path, flags, 0, scope)
+            return hostcalls.openat2(self.root if path.startswith(b"/") else self.cwd, path, flags, 0, scope)
         except SyscallError:
             return None
 
@@ -290,7 +283,8 @@ def _may_follow(directory: int, link: int) -> None:
 def _is_magic(directory: int, name: bytes) -> bool:
     """Whether a link in /proc leads to a file itself rather than by its text."""
     try:
-        os.close(hostcalls.openat2(directory, name, O_LOOK, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH))
+        scope = hostcalls.RESOLVE_NO_MAGICLINKS | hostcalls.RESOLVE_BENEATH
+        os.close(hostcalls.openat2(directory, name, O_LOOK, 0, scope))
     except SyscallError as error:
         return error.errno is Errno.ELOOP
     return False

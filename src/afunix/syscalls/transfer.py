@@ -24,7 +24,7 @@ from afunix.core.stream_quick import HandedOver, hand_back, only_waits
 from afunix.core.wait import WouldBlock
 from afunix.syscalls.call import TASK_SIZE_MAX, Answer, Call, Outcome, address_check, signed
 from afunix.syscalls.receiving import as_far_as_possible, hand_out, receive_data
-from afunix.syscalls.sending import Reader, send_data, send_from
+from afunix.syscalls.sending import Reader, send_from
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +38,6 @@ __all__ = [
     "read_on",
     "readv",
     "recvfrom",
-    "send_data",
     "sendto",
     "write",
     "writev",
