@@ -131,6 +131,7 @@ def run(program: str, *arguments: str, autoload: bool = True) -> str:
         env={
             **os.environ,
             "PYTHONPATH": str(TESTS / "core"),
+            "AFUNIX_PURE": "1",
             **({} if autoload else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}),
         },
         check=False,

@@ -12,7 +12,6 @@ import select
 import selectors
 import socket
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 try:
@@ -65,8 +64,6 @@ MONOTONIC: Final = time.monotonic
 TIME_NS: Final = time.time_ns
 DRIVES: Final = os.name == "nt"
 """Whether absolute paths begin with a drive."""
-YIELD: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: time.sleep(0))
-"""Lets other threads have the interpreter and the processor."""
 
 _NUMBERS: Final = {code: getattr(errno, code.name, int(code)) for code in Errno}
 

@@ -22,7 +22,8 @@ from afunix.core.pathwalk import PATH_MAX
 from afunix.core.process import Process as CoreProcess
 from afunix.core.process import ProcessTable
 from afunix.inproc import interrupts
-from afunix.inproc.host import YIELD, os_error
+from afunix.inproc.handover import make_way
+from afunix.inproc.host import os_error
 from afunix.inproc.hostnames import HostFilesystem
 from afunix.inproc.mirror import MirroredFilesystem
 from afunix.inproc.process import Process
@@ -183,7 +184,7 @@ class Kernel:
         sleep again and has to be woken once more.
         """
         self.roused = self.signalled = False
-        YIELD()
+        make_way()
 
 
 _kernels: weakref.WeakSet[Kernel] = weakref.WeakSet()

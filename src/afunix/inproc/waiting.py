@@ -6,13 +6,13 @@ end it, and the file is closed when the call is over. While it has the lock nobo
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.stream_quick import hand_back
-from afunix.inproc.host import MONOTONIC, YIELD
+from afunix.inproc.handover import Parker
+from afunix.inproc.host import MONOTONIC
 
 if TYPE_CHECKING:
     from afunix.core.blocking import Body
@@ -29,27 +29,20 @@ T = TypeVar("T")
 class Sleeper:
     """A thread that sleeps until it is called: a waiter of wait queues. Calls are made under the kernel's lock."""
 
-    __slots__ = ("_kernel", "_lock")
+    __slots__ = ("_kernel", "_parker")
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self._kernel = kernel
-        self._lock = threading.Lock()
-        self._lock.acquire()
+        self._parker = Parker()
 
     def __call__(self) -> None:
         """Wake it."""
-        if self._lock.locked():
-            self._lock.release()
-            if self._kernel is not None:
-                self._kernel.roused = True
+        if self._parker.unpark() and self._kernel is not None:
+            self._kernel.roused = True
 
     def sleep(self, until: float | None) -> bool:
         """Sleep until called (True) or the deadline has passed (False). Python's signal handlers run meanwhile."""
-        if until is None:
-            return self._lock.acquire()
-        left = until - MONOTONIC()
-        # A time-out too long for the lock is as good as none.
-        return self._lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)) if left > 0 else self._lock.acquire(False)
+        return self._parker.park(None if until is None else until - MONOTONIC())
 
 
 def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bool:
@@ -91,8 +84,7 @@ class Taker(Sleeper):
         """Wake it. With the data the read is over, and the reference dropped, as the reader will not take the lock."""
         if self.data is not None:
             self.sock.release()
-        if self._lock.locked():
-            self._lock.release()
+        if self._parker.unpark():
             self._kernel.roused = True
 
     def enter(self, sock: Socket, size: int) -> bool:
@@ -115,9 +107,7 @@ class Taker(Sleeper):
         back in the queue.
         """
         try:
-            # Whoever is about to send does it meanwhile: letting it run is cheaper than to sleep and be woken.
-            YIELD()
-            self._lock.acquire()
+            self._parker.park()
         except BaseException:
             self._leave(sock, ended=True)
             raise
@@ -134,7 +124,7 @@ class Taker(Sleeper):
         sock.readable.discard(self)
         if sock.taker is self:
             sock.taker = None
-        self._lock.acquire(False)
+        self._parker.park(0)
         data, self.data = self.data, None
         ended = ended or raised is not None
         if ended:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afunix.supervisor.compiled import choose
+from afunix.compiled import choose
 
 __all__ = ["COMPILED", "drain", "fetch", "fill", "find", "join", "loose", "pair", "push", "take"]
 
@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
     COMPILED: bool
 else:
-    _calls, COMPILED = choose("_endcalls", "endcalls_python")
+    _calls, COMPILED = choose("afunix.supervisor", "endcalls")
     globals().update({name: getattr(_calls, name) for name in __all__ if hasattr(_calls, name)})

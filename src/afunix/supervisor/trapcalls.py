@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from afunix.supervisor.compiled import choose
+from afunix.compiled import choose
 
 __all__ = [
     "COMPILED",
@@ -60,5 +60,5 @@ if TYPE_CHECKING:
 
     COMPILED: bool
 else:
-    _calls, COMPILED = choose("_trapcalls", "trapcalls_python")
+    _calls, COMPILED = choose("afunix.supervisor", "trapcalls")
     globals().update({name: getattr(_calls, name) for name in __all__ if hasattr(_calls, name)})

@@ -9,11 +9,14 @@ from types import ModuleType
 __all__ = ["choose"]
 
 
-def choose(compiled: str, twin: str) -> tuple[ModuleType, bool]:
-    """The compiled one where it could be built and AFUNIX_PURE is not set; and whether it is that."""
+def choose(package: str, name: str) -> tuple[ModuleType, bool]:
+    """`_name` of the package where it could be built and AFUNIX_PURE is not set, else `name_python`.
+
+    And whether it is the compiled one.
+    """
     if not os.environ.get("AFUNIX_PURE"):
         try:
-            return import_module(f"afunix.supervisor.{compiled}"), True
+            return import_module(f"{package}._{name}"), True
         except ImportError:
             pass
-    return import_module(f"afunix.supervisor.{twin}"), False
+    return import_module(f"{package}.{name}_python"), False
