@@ -210,6 +210,63 @@ def test_with_a_time_out(side: Side, data: bool) -> None:
     two.close()
 
 
+def test_another_descriptor_has_the_data(side: Side) -> None:
+    """What came for a read that found its descriptor gone is there for who has another one, and in its order."""
+    one, two = side.pair()
+    other = one.dup()
+    one.settimeout(30)
+    call = Running(lambda: one.recv(100))
+    one.close()
+    two.send(b"first")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        call.result()
+    two.send(b", second")
+    assert other.recv(100) == b"first, second"
+    two.close()
+    assert other.recv(100) == b""
+    other.close()
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+def test_least_to_receive(side: Side, timeout: float | None) -> None:
+    """SO_RCVLOWAT as it is when the read begins; to poll one byte is enough, and so for a socket with a time-out."""
+    one, two = side.pair()
+    one.settimeout(timeout)
+    one.setsockopt(side.socket.SOL_SOCKET, side.socket.SO_RCVLOWAT, 3)
+    call = Running(lambda: one.recv(100))
+    two.send(b"ab")
+    if timeout is None:
+        assert call.going_on
+        two.send(b"cd")
+    assert call.result() == (b"abcd" if timeout is None else b"ab")
+    one.close()
+    two.close()
+
+
+def test_many_readers_with_a_time_out(side: Side) -> None:
+    """All are woken, and each byte goes to one of them."""
+    one, two = side.pair()
+    two.settimeout(30)
+    got: list[bytes] = []
+
+    def read() -> None:
+        while data := two.recv(1):
+            got.append(data)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    data = os.urandom(1000)
+    for byte in data:
+        one.send(bytes([byte]))
+    one.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert sorted(got) == sorted(bytes([byte]) for byte in data)
+    two.close()
+
+
 def test_by_number(tmp_path: Path) -> None:
     """os.read and os.write by number, natively and under a patch."""
 

@@ -19,7 +19,7 @@ from afunix.abi.constants import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STRE
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import connection
 from afunix.core.socket import Socket
-from afunix.core.stream_quick import put, take
+from afunix.core.stream_quick import put, put_if_writable, take
 from afunix.inproc import host, numbers
 from afunix.inproc.host import bad_descriptor, os_error
 from afunix.inproc.kernel import current
@@ -264,11 +264,11 @@ class Endpoint(standard.socket):
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
-        self._waits = value is None
+        self._waits = value != 0
         self._sock.nonblock = value is not None
         if self._kind == SOCK_STREAM:
             self._take = take
-            self._put = nothing_to_put if value else put
+            self._put = put_if_writable if value else put
 
     def gettimeout(self) -> float | None:
         """Seconds to wait, or None."""

@@ -12,7 +12,7 @@ from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
 from afunix.abi.errno import SyscallError
 from afunix.core import ancillary
 from afunix.core.socket import ESTABLISHED
-from afunix.core.stream_quick import take, take_files
+from afunix.core.stream_quick import hand_back, take, take_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import to_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
@@ -64,7 +64,9 @@ class Receiving(Endpoint):
     def _enter(self, size: int) -> Taker | None:
         """Begin to wait for data, where that is all there is to do. The lock is held."""
         sock = self._sock
-        if sock is None or size <= 0 or sock.state != ESTABLISHED or sock.nonblock or sock.rcvtimeo is not None:
+        if sock is None or size <= 0 or sock.state != ESTABLISHED:
+            return None
+        if self._timeout is None and (sock.nonblock or sock.rcvtimeo is not None):
             return None
         taker, self._taker = self._taker or Taker(self._kernel), None
         if taker.enter(sock, size):
@@ -74,8 +76,11 @@ class Receiving(Endpoint):
 
     def _await(self, taker: Taker, kernel: Kernel, size: int) -> bytes:
         """What is received in the end."""
+        timeout = self._timeout
+        if timeout is not None:
+            return self._await_until(taker, kernel, size, MONOTONIC() + timeout)
         sock = taker.sock
-        data = taker.wait(sock)
+        data = taker.wait(sock, None)
         if data is None:
             try:
                 data = take(sock, size)
@@ -92,10 +97,34 @@ class Receiving(Endpoint):
         self._taker = taker
         return data
 
+    def _await_until(self, taker: Taker, kernel: Kernel, size: int, until: float) -> bytes:
+        """The same with a time-out, which is a poll and then a read of what the descriptor refers to by then."""
+        sock = taker.sock
+        data = taker.wait(sock, until - MONOTONIC())
+        if data is None:
+            sock.release()
+            kernel.leave()
+        elif self._process.core.descriptors.files.get(self._fd) is not sock:
+            with kernel.lock:
+                if sock.references:
+                    hand_back(sock, data)
+                kernel.settle()
+            data = None
+        self._taker = taker
+        return self._receive(size, 0, None, until=until)[0].data if data is None else data
+
     def _receive(
-        self, size: int, flags: int, room: int | None, control: Callable[..., tuple[list[Any], int]] = passing.control
+        self,
+        size: int,
+        flags: int,
+        room: int | None,
+        control: Callable[..., tuple[list[Any], int]] = passing.control,
+        until: float | None = None,
     ) -> tuple[Received, list[Any], int]:
-        """What came, its control messages in so many bytes of room, and bits for msg_flags; None: without any."""
+        """What came, its control messages in so many bytes of room, and bits for msg_flags; None: without any.
+
+        until: when it is over for a socket with a time-out, where that does not begin now.
+        """
         sock = self._sock
         process = self._process
         kernel = process.kernel
@@ -110,7 +139,7 @@ class Receiving(Endpoint):
                         kernel,
                         sock,
                         lambda: transfer.receive(kernel, sock, size, plain, False),
-                        MONOTONIC() + self._timeout,
+                        MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         False,
                     )

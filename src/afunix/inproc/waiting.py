@@ -89,7 +89,7 @@ class Taker(Sleeper):
 
     def enter(self, sock: Socket, size: int) -> bool:
         """Begin to wait, under the kernel's lock; False where there is something to read or to tell already."""
-        if sock.queue or sock.shut or sock.error is not None or not sock.references:
+        if sock.queue or sock.shut or sock.error is not None or sock.rcvlowat > 1 or not sock.references:
             return False
         sock.references += 1
         self.sock = sock
@@ -99,15 +99,15 @@ class Taker(Sleeper):
             sock.taker = self
         return True
 
-    def wait(self, sock: Socket) -> bytes | None:
-        """Sleep, without the lock: the data that were handed over.
+    def wait(self, sock: Socket, timeout: float | None) -> bytes | None:
+        """Sleep for at most so many seconds, without the lock: the data that were handed over.
 
-        None where something else has happened: the lock is held then, and still the reference, and whoever gets it
-        releases both. After an exception of a signal handler nothing is left of it, and data that came too late are
-        back in the queue.
+        None where something else has happened, or nothing: the lock is held then, and still the reference, and whoever
+        gets it releases both. After an exception of a signal handler nothing is left of it, and data that came too
+        late are back in the queue.
         """
         try:
-            self._parker.park()
+            self._parker.park(timeout)
         except BaseException:
             self._leave(sock, ended=True)
             raise
