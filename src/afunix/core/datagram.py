@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from afunix.core.file import File
 
 __all__ = [
-    "check_record", "connect", "may_send", "receive", "receive_record", "reserve", "reserve_record", "send",
-    "send_record", "send_to",
+    "OVERHEAD", "check_record", "connect", "made_room", "may_send", "receive", "receive_record", "reserve",
+    "reserve_record", "send", "send_record", "send_to",
 ]  # fmt: skip
 
 OVERHEAD = 32
@@ -78,7 +78,7 @@ def _disconnected(sock: Socket, old: Socket) -> None:
     while sock.queue:
         kernel.free(sock.queue.popleft())
     kernel.changed[sock] = None
-    _space(sock)
+    made_room(sock)
     if not old.dead and old.peer is sock:
         old.error = Errno.ECONNRESET
         kernel.changed[old] = None
@@ -86,7 +86,7 @@ def _disconnected(sock: Socket, old: Socket) -> None:
         kernel.wakeups.wake(old.writers)
 
 
-def _space(sock: Socket) -> None:
+def made_room(sock: Socket) -> None:
     """The queue got shorter: senders that waited for it may go on, connected ones poll writable again (POLL-2)."""
     kernel = sock.kernel
     kernel.wakeups.wake(sock.waiting_peers)
@@ -255,7 +255,7 @@ def receive(sock: Socket, size: int, flags: int = 0) -> Received | WouldBlock:
     kernel.uncharge(message)
     kernel.changed[sock] = None
     if sock.waiting_peers or sock.connectors:
-        _space(sock)
+        made_room(sock)
     return received
 
 

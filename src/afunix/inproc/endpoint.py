@@ -15,11 +15,18 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from afunix.abi.constants import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOCK_TYPE_MASK
+from afunix.abi.constants import (
+    AF_UNIX,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOCK_TYPE_MASK,
+)
 from afunix.abi.errno import Errno, SyscallError
-from afunix.core import connection
+from afunix.core import connection, datagram_quick, stream_quick
 from afunix.core.socket import Socket
-from afunix.core.stream_quick import put, put_if_writable, take
 from afunix.inproc import host, numbers
 from afunix.inproc.host import bad_descriptor, os_error
 from afunix.inproc.kernel import current
@@ -52,6 +59,17 @@ def nothing_to_put(sock: Socket, data: bytes) -> int:
     return 0
 
 
+Take = Callable[[Socket, int], bytes | None]
+Put = Callable[[Socket, bytes], int]
+
+SHORT: Final[dict[int, tuple[Take, Put, Put]]] = {
+    SOCK_STREAM: (stream_quick.take, stream_quick.put, stream_quick.put_if_writable),
+    SOCK_DGRAM: (datagram_quick.take, datagram_quick.put, datagram_quick.put_if_writable),
+    SOCK_SEQPACKET: (datagram_quick.take, datagram_quick.put, datagram_quick.put_if_writable),
+}
+"""The short ways of each type: to receive, to send, and to send where a time-out has it poll before."""
+
+
 class Endpoint(standard.socket):
     """A virtual socket of this process, or a socket of the host where `_sock` is None and `_kind` 0."""
 
@@ -73,10 +91,10 @@ class Endpoint(standard.socket):
 
     _closed: bool
     _io_refs: int
-    _put: Callable[[Socket, bytes], int]
+    _put: Put
     _sock: Socket | None
     _process: Process
-    _take: Callable[[Socket, int], bytes | None]
+    _take: Take
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         if fileno is None and family == AF_UNIX:
@@ -126,12 +144,7 @@ class Endpoint(standard.socket):
         self._unanswered = 0
         self._patience = PATIENCE
         self._sock = sock
-        if kind == SOCK_STREAM:
-            self._take = take
-            self._put = put
-        else:
-            self._take = nothing_to_take
-            self._put = nothing_to_put
+        self._take, self._put, _ = SHORT[kind]
         if sock.nonblock:
             self._timeout: float | None = 0.0
             self._waits = False
@@ -266,9 +279,8 @@ class Endpoint(standard.socket):
         self._timeout = value
         self._waits = value != 0
         self._sock.nonblock = value is not None
-        if self._kind == SOCK_STREAM:
-            self._take = take
-            self._put = put_if_writable if value else put
+        _, put, put_if_writable = SHORT[self._kind]
+        self._put = put_if_writable if value else put
 
     def gettimeout(self) -> float | None:
         """Seconds to wait, or None."""

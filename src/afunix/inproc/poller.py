@@ -8,21 +8,21 @@ sleeps there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, POLLNVAL
 from afunix.core import polling
 from afunix.inproc import host, numbers
 from afunix.inproc.host import MONOTONIC
-from afunix.inproc.waiting import Sleeper
+from afunix.inproc.waiting import Sleeper, park
 
 if TYPE_CHECKING:
     from afunix.core.file import File
     from afunix.core.wait import WaitQueue
     from afunix.inproc.kernel import Kernel
 
-__all__ = ["HostPoll", "Interest", "host_poll", "number_of", "wait"]
+__all__ = ["HostPoll", "Interest", "host_poll", "mask_of", "number_of", "wait"]
 
 EVENT_READ: Final = 1
 EVENT_WRITE: Final = 2
@@ -104,12 +104,17 @@ class Interest:
 
         Each look goes by number, as do_pollfd does, though a wait holds the file that it was before.
         """
-        with self.kernel.lock:
-            try:
-                file = numbers.find(self.number)[2]
-            except OSError:
-                return POLLNVAL
-            return polling.mask(file) & (self.events | EPOLLERR | EPOLLHUP)
+        return mask_of(self.number, self.events)
+
+
+def mask_of(number: int, events: int) -> int:
+    """Which of these bits, ERR, HUP and NVAL are set for what a virtual number refers to now."""
+    try:
+        process, _, file = numbers.find(number)
+    except OSError:
+        return POLLNVAL
+    with process.kernel.lock:
+        return polling.mask(file) & (events | EPOLLERR | EPOLLHUP)
 
 
 def wait(
@@ -124,6 +129,8 @@ def wait(
     it holds our files.
     """
     interests = list(interests)
+    if host_events is None and len({interest.kernel for interest in interests}) == 1:
+        return _wait_in_one(interests[0].kernel, interests, until), []
     sleeper = Sleeper()
     waker: Callable[[], object] = sleeper if host_events is None else pipe.wake
     queues: list[tuple[Kernel, WaitQueue]] = [
@@ -162,3 +169,24 @@ def wait(
                 with interest.kernel.lock:
                     interest.file.release()
                     interest.kernel.settle()
+
+
+def _wait_in_one(kernel: Kernel, interests: Sequence[Interest], until: float | None) -> list[tuple[int, int]]:
+    """`wait` where nothing but files of one kernel takes part."""
+    files: list[File] = []
+    with kernel.lock:
+        try:
+            while True:
+                ready = [(interest.number, mask) for interest in interests if (mask := interest.mask())]
+                if ready or (until is not None and until <= MONOTONIC()):
+                    return ready
+                if not files:
+                    for interest in interests:
+                        interest.file.acquire()
+                        files.append(interest.file)
+                    queues = [queue for file in files for queue, _ in polling.queues(file)]
+                park(kernel, queues, until)
+        finally:
+            for file in files:
+                file.release()
+            kernel.settle()

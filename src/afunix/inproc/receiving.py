@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOL_SOCKET
+from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 from afunix.abi.errno import SyscallError
 from afunix.core import ancillary
 from afunix.core.socket import ESTABLISHED
-from afunix.core.stream_quick import hand_back, take, take_files
+from afunix.core.stream_quick import hand_back, take_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import to_python
 from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
@@ -64,7 +64,7 @@ class Receiving(Endpoint):
     def _enter(self, size: int) -> Taker | None:
         """Begin to wait for data, where that is all there is to do. The lock is held."""
         sock = self._sock
-        if sock is None or size <= 0 or sock.state != ESTABLISHED:
+        if sock is None or size <= 0 or (sock.state != ESTABLISHED and sock.type != SOCK_DGRAM):
             return None
         if self._timeout is None and (sock.nonblock or sock.rcvtimeo is not None):
             return None
@@ -83,7 +83,7 @@ class Receiving(Endpoint):
         data = taker.wait(sock, None)
         if data is None:
             try:
-                data = take(sock, size)
+                data = self._take(sock, size)
                 if data is None:
                     received = transfer.receive(kernel, sock, size)
                     received.done()
@@ -162,8 +162,31 @@ class Receiving(Endpoint):
             return self._host().recvfrom(bufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
+        if not flags:
+            quick = self._take_quickly(bufsize)
+            if quick is not None:
+                return quick
         received = self._receive(bufsize, flags, None)[0]
         return received.data, _sender(received)
+
+    def _take_quickly(self, size: int, plain: bool = False) -> tuple[bytes, Any] | None:
+        """Data that are there, and the sender's address; None where that is not the common case.
+
+        plain: nor is it where control messages come with them.
+        """
+        if type(size) is not int:
+            return None
+        self._unanswered = 0
+        kernel = self._kernel
+        with kernel.lock:
+            sock = self._sock
+            if sock is None or not sock.queue or (plain and not ancillary.only_rights(sock)):
+                return None
+            name = sock.queue[0].owner.address
+            data = self._take(sock, size)
+            if kernel.pending:
+                kernel.wakeups.apply()
+        return None if data is None else (data, to_python(name) if name else None)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; the number of bytes."""
@@ -191,6 +214,10 @@ class Receiving(Endpoint):
             raise ValueError("negative buffer size in recvmsg()")
         if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
+        if not flags:
+            quick = self._take_quickly(bufsize, plain=True)
+            if quick is not None:
+                return quick[0], [], 0, quick[1]
         received, items, extra = self._receive(bufsize, flags, ancbufsize)
         return received.data, _shown(items), to_host_flags(received.flags | extra), _sender(received)
 
@@ -198,7 +225,7 @@ class Receiving(Endpoint):
         """What recvmsg does, but of control messages only the descriptors are told; of a virtual socket."""
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
+        if not flags and type(bufsize) is int and self._kind == SOCK_STREAM:
             kernel = self._kernel
             with kernel.lock:
                 sock = self._sock

@@ -19,9 +19,11 @@ from afunix.abi.constants import (
     POLLWRNORM,
 )
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core import readiness
 from afunix.inproc import host, numbers
+from afunix.inproc.endpoint import Endpoint
 from afunix.inproc.host import MONOTONIC, os_error
-from afunix.inproc.poller import HostPoll, Interest, number_of, wait
+from afunix.inproc.poller import HostPoll, Interest, mask_of, number_of, wait
 
 __all__ = ["poll", "select"]
 
@@ -29,12 +31,18 @@ READ_SET: Final = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | POLLNVA
 WRITE_SET: Final = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR | POLLNVAL
 EXCEPT_SET: Final = POLLPRI | POLLNVAL
 """What each set of select(2) stands for (POLLIN_SET, POLLOUT_SET and POLLEX_SET in fs/select.c)."""
+SEQUENCES: Final = frozenset({list, tuple})
+"""What can be looked at twice."""
 
 
 def select(
     rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """As the standard library's `select.select`."""
+    if timeout is None or timeout >= 0:
+        at_once = [_ready(rlist, READ_SET), _ready(wlist, WRITE_SET), _ready(xlist, EXCEPT_SET)]
+        if None not in at_once and (timeout == 0 or any(at_once)):
+            return tuple(at_once)  # type: ignore[return-value]
     host_select: Any = host.SELECT
     sets = [[(number_of(source), source) for source in sources] for sources in (rlist, wlist, xlist)]
     if not any(numbers.is_virtual(number) for members in sets for number, _ in members):
@@ -76,6 +84,24 @@ def select(
     return result[0], result[1], result[2]
 
 
+def _ready(sources: Iterable[Any], bits: int) -> list[Any] | None:
+    """Those for which one of these bits is set; None where not all are open sockets of ours, and need a closer look."""
+    if type(sources) not in SEQUENCES:
+        return None
+    ready = []
+    for source in sources:
+        if getattr(type(source), "fileno", None) is not Endpoint.fileno or source._sock is None:
+            return None
+        sock = source._sock
+        if source._process.core.descriptors.files.get(source._fd) is not sock:
+            return None
+        with source._kernel.lock:
+            mask = readiness.mask(sock)
+        if mask & bits:
+            ready.append(source)
+    return ready
+
+
 def _deadline(timeout: float | None) -> float | None:
     if timeout is None:
         return None
@@ -113,7 +139,7 @@ class Poll:
             self._virtual += number not in self._events
         else:
             self._host_poll().register(number, eventmask)
-        self._events[number] = eventmask
+        self._events[number] = eventmask & 0xFFFF
 
     def modify(self, fd: Any, eventmask: int, /) -> None:
         """Watch it for something else. OSError ENOENT."""
@@ -147,13 +173,17 @@ class Poll:
         left = None if timeout is None or timeout < 0 else timeout / 1000
         if not self._virtual:
             return self._host_events(left)
+        if self._virtual == len(self._events):
+            found = [(number, mask) for number, events in self._events.items() if (mask := mask_of(number, events))]
+            if found or left == 0:
+                return found
         interests = []
         invalid = []
         for number, events in self._events.items():
             if numbers.is_virtual(number):
                 try:
                     process, _, file = numbers.find(number)
-                    interests.append(Interest(process.kernel, file, number, events & 0xFFFF))
+                    interests.append(Interest(process.kernel, file, number, events))
                 except OSError:
                     invalid.append((number, POLLNVAL))
         until = MONOTONIC() if invalid else _deadline(left)

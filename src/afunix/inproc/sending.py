@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
+from afunix.core import datagram_quick
 from afunix.core.stream_quick import put_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import from_python
@@ -18,6 +19,7 @@ from afunix.inproc.host import MONOTONIC, os_error, to_linux_flags
 if TYPE_CHECKING:
     from afunix.abi.message import ControlMessage
     from afunix.core.file import File
+    from afunix.core.socket import Socket
 
 __all__ = ["Sending"]
 
@@ -35,6 +37,8 @@ class Sending(Endpoint):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, and return how many bytes went."""
+        if type(data) is not bytes and self._sock is not None:
+            data = _whole(data, self._most())
         if not flags and type(data) is bytes and self._put is not nothing_to_put:
             kernel = self._kernel
             lock = kernel.lock
@@ -54,7 +58,24 @@ class Sending(Endpoint):
                 return sent
         if self._sock is None:
             return self._host().send(data, flags)
-        return self._send(_whole(data, self._most()), flags)
+        return self._send(data, flags)
+
+    def _put_quickly(self, put: Callable[..., int], sock: Socket, *arguments: Any) -> int:
+        """Send in one of the short ways: 0 where it is not the common case."""
+        kernel = self._kernel
+        with kernel.lock:
+            try:
+                sent = put(sock, *arguments)
+            except SyscallError as error:
+                raise os_error(error) from None
+            if sent and kernel.pending:
+                kernel.wakeups.apply()
+        if sent:
+            if kernel.roused:
+                self._make_way(sent)
+            elif self._unanswered > self._patience:
+                self._unanswered = self._patience
+        return sent
 
     def _most(self) -> int | None:
         """How many bytes it is of use to take out of a caller's buffer; None for all."""
@@ -132,20 +153,9 @@ class Sending(Endpoint):
         if sock is None:
             self._host().sendall(data, flags)
             return
-        if not flags and type(data) is bytes and self._put is not nothing_to_put:
-            kernel = self._kernel
-            with kernel.lock:
-                quick = self._put
-                sent = quick(sock, data)
-                if sent and kernel.pending:
-                    kernel.wakeups.apply()
-            if sent:
-                if kernel.roused:
-                    self._make_way(sent)
-                elif self._unanswered > self._patience:
-                    self._unanswered = self._patience
-                return
         data = _whole(data)
+        if not flags and self._put_quickly(self._put, sock, data):
+            return
         if self._timeout is None:
             sent = self._send(data, flags)
             if sent == len(data):
@@ -176,7 +186,14 @@ class Sending(Endpoint):
         if not 1 <= len(arguments) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         data = _whole(data)
-        return self._send(data, arguments[0] if len(arguments) == 2 else 0, address=self._destination(arguments[-1]))
+        address = self._destination(arguments[-1])
+        flags = arguments[0] if len(arguments) == 2 else 0
+        sock = self._sock
+        if not flags and self._kind == SOCK_DGRAM and not self._timeout and sock is not None:
+            sent = self._put_quickly(datagram_quick.put_to, sock, self._process.core, data, address)
+            if sent:
+                return sent
+        return self._send(data, flags, address=address)
 
     def _destination(self, address: Any) -> bytes:
         raw = from_python(address, self._process.kernel.path_max)
@@ -199,6 +216,8 @@ class Sending(Endpoint):
         if sock is None:
             return self._host().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
         data = _joined(buffers)
+        if not ancdata and not flags and address is None:
+            return self.send(data)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
             try:
@@ -216,7 +235,7 @@ class Sending(Endpoint):
         if address is not None:
             return self._send(data, flags, self._destination(address), (), fds)
         sent = 0
-        if not flags and fds and self._put is not nothing_to_put:
+        if not flags and fds and self._kind == SOCK_STREAM and not self._timeout:
             kernel = self._kernel
             with kernel.lock:
                 files = passing.files_of(fds, partial(passing.file_of, kernel))

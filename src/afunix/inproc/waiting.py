@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from afunix.abi.constants import SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.stream_quick import hand_back
 from afunix.inproc.handover import Parker
@@ -68,7 +69,7 @@ def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bo
 
 
 class Taker(Sleeper):
-    """A thread that sleeps in a plain read of a stream socket: a core `Taker`. It may be used again after `wait`."""
+    """A thread that sleeps in a plain read: a core `Taker`, of a stream. It may be used again after `wait`."""
 
     __slots__ = ("data", "size", "sock")
 
@@ -95,7 +96,7 @@ class Taker(Sleeper):
         self.sock = sock
         self.size = size
         sock.readable[self] = False
-        if sock.taker is None:
+        if sock.taker is None and sock.type == SOCK_STREAM:
             sock.taker = self
         return True
 
