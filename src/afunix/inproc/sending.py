@@ -89,8 +89,12 @@ class Sending(Endpoint):
         address: bytes | None = None,
         items: Sequence[ControlMessage] = (),
         fds: Sequence[int] = (),
+        until: float | None = None,
     ) -> int:
-        """With control messages, or in place of them with these descriptors."""
+        """With control messages, or in place of them with these descriptors.
+
+        until: when it is over for a socket with a time-out, where that does not begin now.
+        """
         sock = self._sock
         process = self._process
         kernel = process.kernel
@@ -114,7 +118,7 @@ class Sending(Endpoint):
                         kernel,
                         sock,
                         lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
-                        MONOTONIC() + self._timeout,
+                        MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         True,
                     )
@@ -162,22 +166,14 @@ class Sending(Endpoint):
                 return
         else:
             sent = 0
-        timeout = self._timeout
-        until = MONOTONIC() + timeout if timeout else 0.0
+        until = MONOTONIC() + self._timeout if self._timeout else None
         left = memoryview(data)[sent:]
         while True:
-            part = left[: self._most()]
-            if timeout:
-                self._timeout = until - MONOTONIC()
-                if self._timeout <= 0:
-                    self._timeout = timeout
-                    raise TimeoutError("timed out")
-            try:
-                left = left[self._send(bytes(part), flags) :]
-            finally:
-                self._timeout = timeout
+            left = left[self._send(bytes(left[: self._most()]), flags, until=until) :]
             if not left:
                 return
+            if until is not None and until <= MONOTONIC():
+                raise TimeoutError("timed out")
 
     def sendto(self, data: Any, *arguments: Any) -> int:
         """sendto(data[, flags], address)."""
