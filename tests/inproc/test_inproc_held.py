@@ -210,6 +210,19 @@ def test_with_a_time_out(side: Side, data: bool) -> None:
     two.close()
 
 
+@pytest.mark.parametrize("how", ["recv", "recvmsg", "recvfrom"])
+def test_pending_error_with_a_time_out(side: Side, how: str) -> None:
+    """It is told once, as it is without."""
+    one, two = side.pair()
+    two.settimeout(30)
+    two.send(b"unread")
+    one.close()
+    with pytest.raises(ConnectionResetError):
+        RECEIVE[how](two)
+    assert RECEIVE[how](two) == b""
+    two.close()
+
+
 def test_another_descriptor_has_the_data(side: Side) -> None:
     """What came for a read that found its descriptor gone is there for who has another one, and in its order."""
     one, two = side.pair()

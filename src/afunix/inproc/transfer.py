@@ -101,18 +101,19 @@ def until_ready(
     still_open: Callable[[], object],
     writing: bool,
 ) -> T:
-    """Try again whenever the socket becomes ready, as Python does it with a time-out: TimeoutError at the deadline.
+    """Try whenever poll says that the socket is ready, as Python does it with a time-out: TimeoutError at the deadline.
 
-    Writing begins by polling, and so waits for more space than it needs (DATA-9). Each sleep is a poll, which holds
-    the file; after it still_open raises EBADF where the descriptor is gone.
+    So to write waits for more space than it needs (DATA-9). Each sleep is a poll, which holds the file; after it
+    still_open raises EBADF where the descriptor is gone.
     """
     queues = (sock.writable,) if writing else (sock.readable,)
+    ready = SENDABLE if writing else RECEIVABLE
     while True:
-        if not writing or readiness.mask(sock) & SENDABLE:
+        if readiness.mask(sock) & ready:
             try:
                 return attempt()
             except SyscallError as error:
-                if error.errno is not Errno.EAGAIN and (writing or readiness.mask(sock) & RECEIVABLE):
+                if error.errno is not Errno.EAGAIN:
                     raise
         peer = sock.peer
         sock.acquire()
