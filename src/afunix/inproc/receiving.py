@@ -193,7 +193,7 @@ class Receiving(Endpoint):
         if self._sock is None:
             return self._host().recv_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recv_into")
-        data = self.recv(len(view), flags)
+        data = Receiving.recv(self, len(view), flags)
         view[: len(data)] = data
         return len(data)
 
@@ -202,7 +202,7 @@ class Receiving(Endpoint):
         if self._sock is None:
             return self._host().recvfrom_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recvfrom_into")
-        data, address = self.recvfrom(len(view), flags)
+        data, address = Receiving.recvfrom(self, len(view), flags)
         view[: len(data)] = data
         return len(data), address
 

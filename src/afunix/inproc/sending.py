@@ -153,27 +153,19 @@ class Sending(Endpoint):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of it. After an error nobody knows how much went."""
-        sock = self._sock
-        if sock is None:
+        if self._sock is None:
             self._host().sendall(data, flags)
             return
         data = _whole(data)
-        if not flags and self._put_quickly(self._put, sock, data):
-            return
-        if self._timeout is None:
-            sent = self._send(data, flags)
-            if sent == len(data):
-                return
-        else:
-            sent = 0
         until = MONOTONIC() + self._timeout if self._timeout else None
+        sent = Sending.send(self, data, flags)  # not what is derived from it
+        if sent == len(data):
+            return
         left = memoryview(data)[sent:]
-        while True:
-            left = left[self._send(bytes(left[: self._most()]), flags, until=until) :]
-            if not left:
-                return
+        while left:
             if until is not None and until <= MONOTONIC():
                 raise TimeoutError("timed out")
+            left = left[self._send(bytes(left[: self._most()]), flags, until=until) :]
 
     def sendto(self, data: Any, *arguments: Any) -> int:
         """sendto(data[, flags], address)."""
@@ -213,7 +205,7 @@ class Sending(Endpoint):
             return self._host().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
         data = _joined(buffers)
         if not ancdata and not flags and address is None:
-            return self.send(data)
+            return Sending.send(self, data)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
             try:
