@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -63,9 +64,32 @@ def send_recv(place: Place) -> Iterator[Batch]:
 
 
 @contextlib.contextmanager
-def round_trip(place: Place) -> Iterator[Batch]:
-    """One byte to another thread and back."""
+def datagrams(place: Place) -> Iterator[Batch]:
+    """One byte sent to a name and received with the sender's, in one thread."""
+    path = os.path.join(place.directory, "datagrams")
+    with place.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(path)
+        with place.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two:
+
+            def batch() -> int:
+                for _ in range(500):
+                    two.sendto(b"x", path)
+                    one.recvfrom(1)
+                return 500
+
+            yield batch
+
+
+def round_trip(timeout: float | None) -> Measure:
+    """One byte to another thread and back, both with this time-out."""
+    return functools.partial(_round_trip, timeout)
+
+
+@contextlib.contextmanager
+def _round_trip(timeout: float | None, place: Place) -> Iterator[Batch]:
     one, two = place.socket.socketpair()
+    one.settimeout(timeout)
+    two.settimeout(timeout)
 
     def echo() -> None:
         while data := two.recv(100):
@@ -256,7 +280,9 @@ def echo_server(clients: int) -> Measure:
 
 MEASURES: dict[str, tuple[Measure, float]] = {
     "1 byte send+recv, one thread": (send_recv, 1.5),
-    "1 byte round trip, two threads": (round_trip, 1.0),
+    "1 byte to a name, one thread": (datagrams, 1.0),
+    "1 byte round trip, two threads": (round_trip(None), 1.0),
+    "1 byte, time-outs, two threads": (round_trip(60), 1.0),
     "1 byte one way, two threads": (transfer(1, 1000), 1.0),
     "64 KiB send+recv, one thread": (one_thread_64k, 5.0),
     "64 KiB, two threads": (transfer(65536), 5.0),
