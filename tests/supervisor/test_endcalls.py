@@ -115,6 +115,26 @@ def test_join(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
 
 
 @both
+def test_join_when_strangers_fill_the_queue(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
+    """They are sent away, and nothing waits for them."""
+    with (
+        socket.socket(socket.AF_UNIX) as meeting,
+        socket.socket(socket.AF_UNIX) as program,
+        contextlib.ExitStack() as strangers,
+    ):
+        meeting.bind("")
+        meeting.listen(2)
+        for _ in range(3):
+            strangers.enter_context(socket.socket(socket.AF_UNIX)).connect(meeting.getsockname())
+        address = socket.AF_UNIX.to_bytes(2, sys.byteorder) + meeting.getsockname()
+        end = calls.join(pidfd, program.fileno(), inode(program), meeting.fileno(), epoll.fileno(), EVENTS, address)
+        with socket.socket(fileno=end) as other:
+            other.send(b"x")
+            assert program.recv(2) == b"x"
+            assert not any(program.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16))
+
+
+@both
 def test_join_without_descriptors(calls: ModuleType, epoll: select.epoll, pidfd: int) -> None:
     """The number of its copy of P is enough; with less, nobody is left waiting who would be taken for the next P."""
     with socket.socket(socket.AF_UNIX) as meeting, socket.socket(socket.AF_UNIX) as program:

@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -25,7 +27,7 @@
 #define SYS_faccessat2 439
 #endif
 
-enum { FILL = 2000, MOST = 253 };
+enum { FILL = 2000, MOST = 253, PATIENCE = 10 /* ms */, TRIES = 100 };
 
 static PyObject *failed(void)
 {
@@ -107,6 +109,30 @@ static int copy_of(long pidfd, long number, unsigned long long inode)
     return -1;
 }
 
+/* Connect P. The listener's name is open to everyone on the host, who may have filled its queue: those are sent away. */
+static int connect_there(int mine, int listener, const struct sockaddr_un *address, socklen_t length)
+{
+    const struct timeval patience = {.tv_usec = 1000 * PATIENCE}, none = {0};
+    setsockopt(mine, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    for (int tries = 0; tries < TRIES; tries++) {
+        struct pollfd waiting = {.fd = listener, .events = POLLIN};
+        if (!connect(mine, (const struct sockaddr *)address, length)) {
+            setsockopt(mine, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
+            return 0;
+        }
+        if (errno != EAGAIN)
+            return -1;
+        while (poll(&waiting, 1, 0) == 1) {
+            int stranger = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+            if (stranger < 0)
+                return -1;
+            close(stranger);
+        }
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
 static PyObject *join(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
     long values[6];
@@ -123,7 +149,7 @@ static PyObject *join(PyObject *self, PyObject *const *args, Py_ssize_t given)
     if (mine < 0)
         return PyLong_FromLong(-1);
     shrink(mine);
-    if (connect(mine, (struct sockaddr *)&address, length))
+    if (connect_there(mine, (int)values[3], &address, length))
         return undone(mine, -1);
     /* Now, so that there is a number to accept with: nobody may be left waiting, to be taken for the next. */
     close(mine);

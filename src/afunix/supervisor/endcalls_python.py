@@ -6,11 +6,13 @@ used only if it is the socket with the inode number that is given.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import socket as host
 import stat
+import struct
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -25,6 +27,10 @@ FILL: Final = bytes(2000)
 """One send of this fills P: with the smallest send buffer (4608 bytes) its truesize makes it unwritable."""
 CONTROL_ROOM: Final = host.CMSG_SPACE(4 * 253)
 QUIETLY: Final = host.MSG_DONTWAIT | host.MSG_NOSIGNAL
+PATIENCE: Final = struct.pack("qq", 0, 10_000)
+"""How long a try to connect lasts at most."""
+NO_PATIENCE: Final = bytes(16)
+TRIES: Final = 100
 PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -72,7 +78,7 @@ def meet(own: Copy, meeting: int, epoll: int, events: int, address: bytes) -> in
             listener = needed.enter_context(host.socket(fileno=os.dup(meeting)))
             watcher = needed.enter_context(select.epoll.fromfd(os.dup(epoll)))
             mine.setsockopt(host.SOL_SOCKET, host.SO_SNDBUF, 0)
-            mine.connect(address[2:])
+            _connect(mine, listener, address[2:])
         # P is closed by now, so that there is a number to accept with: nobody may be left waiting, to be taken for the
         # next.
         while True:
@@ -86,6 +92,23 @@ def meet(own: Copy, meeting: int, epoll: int, events: int, address: bytes) -> in
             end.close()
             raise
         return end.detach()
+
+
+def _connect(mine: host.SocketType, listener: host.socket, address: bytes) -> None:
+    """Connect P. The listener's queue may be full of strangers, who are sent away. OSError."""
+    mine.setsockopt(host.SOL_SOCKET, host.SO_SNDTIMEO, PATIENCE)
+    for _ in range(TRIES):
+        try:
+            mine.connect(address)
+        except BlockingIOError:
+            waiting = select.poll()
+            waiting.register(listener, select.POLLIN)
+            while waiting.poll(0):
+                listener.accept()[0].close()
+        else:
+            mine.setsockopt(host.SOL_SOCKET, host.SO_SNDTIMEO, NO_PATIENCE)
+            return
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def push(end: int, urgent: bool, fds: list[int]) -> bool:

@@ -111,7 +111,9 @@ class Outlet:
     def _wait(self, source: host.socket | None) -> None:
         self._waiting = True
         self.bridge.crowded.setdefault(self._key, self)
-        if select.select([], [self.native], [], 0)[1]:
+        room = select.poll()
+        room.register(self.native, select.POLLOUT)
+        if room.poll(0):
             # It is not this socket that has to wait, but the sender's: for room of its own, or without a connection.
             self.bridge.retry.soon(self._ready)
         else:
