@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,10 @@ __all__ = ["tidy_ending"]
 
 @contextmanager
 def tidy_ending() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, with all that is to be removed; the exit status is 128+N."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, with all that is to be removed; the exit status is 128+N.
+
+    Ctrl-C itself ends the program as it ends others, by the signal, and without a traceback.
+    """
     before = {
         number: signal.signal(number, _leave)
         for number in (signal.SIGTERM, signal.SIGHUP)
@@ -19,6 +23,9 @@ def tidy_ending() -> Iterator[None]:
     }
     try:
         yield
+    except KeyboardInterrupt:
+        sys.excepthook = lambda *_: None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -165,4 +165,6 @@ class Worker:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, and has nothing to tell
     Nursery(sys.argv[1:]).serve()
