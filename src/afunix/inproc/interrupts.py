@@ -72,8 +72,8 @@ class _Postponed:
         with lock:
             _SEND(number)
             begun.acquire(timeout=PATIENCE)
-        if self._begun is begun:
-            self._begun = None
+            if self._begun is begun:
+                self._begun = None  # while nobody is in an operation, whose handler would trust in this thread
 
 
 def _kill(number: int) -> None:
