@@ -85,7 +85,7 @@ def test_signal_handler_may_return(pair: tuple[socket, socket]) -> None:
 def test_time_out_while_data_are_handed_over(pair: tuple[socket, socket], monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader whose time is over just then has the data, and nothing of it is left at the socket: the end is seen."""
     one, two = pair
-    one.settimeout(0.1)
+    one.settimeout(0.5)
     two.settimeout(30)
     core = one._sock
     assert core is not None
@@ -93,7 +93,7 @@ def test_time_out_while_data_are_handed_over(pair: tuple[socket, socket], monkey
 
     def call_later(taker: Taker) -> None:
         if taker.data is not None:
-            reader.join(0.5)
+            reader.join(0.8)
         called(taker)
 
     monkeypatch.setattr(Taker, "__call__", call_later)

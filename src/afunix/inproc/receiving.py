@@ -138,13 +138,13 @@ class Receiving(Endpoint):
                     received = transfer.until_ready(
                         kernel,
                         sock,
-                        lambda: transfer.receive(kernel, sock, size, plain, False),
+                        lambda: transfer.receive(kernel, sock, size, plain),
                         MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         False,
                     )
                 else:
-                    received = transfer.receive(kernel, sock, size, plain, self._timeout is None)
+                    received = transfer.receive(kernel, sock, size, plain)
                 items: list[Any] = []
                 extra = 0
                 if room is not None:

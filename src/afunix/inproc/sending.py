@@ -80,7 +80,7 @@ class Sending(Endpoint):
     def _most(self) -> int | None:
         """How many bytes it is of use to take out of a caller's buffer; None for all."""
         sock = self._sock
-        return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and self._timeout is not None else None
+        return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and sock.nonblock else None
 
     def _send(
         self,
@@ -111,13 +111,12 @@ class Sending(Endpoint):
                 elif items:
                     files, creds = passing.outgoing(process, sock, items)
                 if not self._timeout:
-                    wait = self._timeout is None
-                    sent = transfer.send(kernel, process.core, sock, data, flags, files, creds, address, wait)
+                    sent = transfer.send(kernel, process.core, sock, data, flags, files, creds, address)
                 else:
                     sent = transfer.until_ready(
                         kernel,
                         sock,
-                        lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
+                        lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address),
                         MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         True,

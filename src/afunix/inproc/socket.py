@@ -102,7 +102,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             if sock.type == SOCK_DGRAM:
                 datagram.connect(sock, caller, raw)
             elif type(connection.connect(sock, caller, raw)) is WouldBlock:
-                transfer.connect(kernel, caller, sock, raw, self._timeout is None)
+                transfer.connect(kernel, caller, sock, raw)
         except SyscallError as error:
             raise os_error(error) from None
         finally:
@@ -134,12 +134,11 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             descriptors = process.core.descriptors
             if descriptors.files.get(self._fd) is not sock:
                 raise bad_descriptor()
-            timeout = self._timeout
-            if timeout:
+            if self._timeout:
                 embryo = self._accept_in_time(sock)
             else:
                 taken = connection.accept(sock)
-                embryo = transfer.accept(kernel, sock, timeout is None) if type(taken) is WouldBlock else taken
+                embryo = transfer.accept(kernel, sock) if type(taken) is WouldBlock else taken
             peer = embryo.peer
             try:
                 fd = descriptors.install(embryo, True)
@@ -161,7 +160,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         return transfer.until_ready(
             kernel,
             sock,
-            lambda: transfer.accept(kernel, sock, False),
+            lambda: transfer.accept(kernel, sock),
             MONOTONIC() + (self._timeout or 0.0),
             lambda: self._open(self._sock),
             False,
