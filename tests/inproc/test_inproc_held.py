@@ -402,3 +402,19 @@ def test_only_the_open_file_says_whether_to_wait(side: Side, how: str, timeout: 
         accepting.result()[0].close()
     for sock in (one, two, other):
         sock.close()
+
+
+def test_polling_in_two_threads(side: Side) -> None:
+    """With one object that is refused, and the one that polls goes on."""
+    one, two = side.pair()
+    poll = side.select.poll()
+    poll.register(one, select.POLLIN)
+    call = Running(lambda: poll.poll(30_000))
+    with pytest.raises(RuntimeError, match="concurrent"):
+        poll.poll(0)
+    poll.register(two, 0)
+    two.send(b"x")
+    assert call.result() == [(one.fileno(), select.POLLIN)]
+    assert poll.poll(0) == [(one.fileno(), select.POLLIN)]
+    one.close()
+    two.close()

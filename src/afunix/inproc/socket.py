@@ -9,7 +9,7 @@ import array
 import operator
 import socket as standard
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -27,7 +27,7 @@ from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
-from afunix.inproc.endpoint import LEVELS, duplicate, without_flags
+from afunix.inproc.endpoint import INT_MAX, LEVELS, duplicate, without_flags
 from afunix.inproc.host import MONOTONIC, bad_descriptor, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
@@ -37,7 +37,6 @@ __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
-INT_MAX: Final = (1 << 31) - 1
 
 
 class _SocketType(type):
