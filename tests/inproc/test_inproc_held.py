@@ -369,3 +369,52 @@ def test_closing_an_epoll(side: Side) -> None:
         epoll.poll(0)
     one.close()
     two.close()
+
+
+@pytest.mark.parametrize("timeout", [0.0, 30.0])
+@pytest.mark.parametrize("how", ["recv all", "send", "accept"])
+def test_only_the_open_file_says_whether_to_wait(side: Side, how: str, timeout: float) -> None:
+    """O_NONBLOCK is all descriptors': cleared through one, calls wait through the other, whatever its time-out is."""
+    if how == "accept":
+        one, two = (side.socket.socket(side.socket.AF_UNIX) for _ in range(2))
+        one.bind(str(side.directory / "s"))
+        one.listen()
+    else:
+        one, two = side.pair()
+    other = one.dup()
+    one.settimeout(timeout)
+    other.settimeout(None)
+    if how == "recv all":
+        two.send(b"ab")
+        call = Running(lambda: one.recv(4, side.socket.MSG_WAITALL))
+        assert call.going_on
+        two.send(b"cd")
+        assert call.result() == b"abcd"
+    elif how == "send":
+        call = Running(lambda: one.send(bytearray(1_000_000)))
+        assert call.going_on
+        assert two.recv(1_000_000, side.socket.MSG_WAITALL) == bytes(1_000_000)
+        assert call.result() == 1_000_000
+    else:
+        accepting = Running(one.accept)
+        assert accepting.going_on
+        two.connect(str(side.directory / "s"))
+        accepting.result()[0].close()
+    for sock in (one, two, other):
+        sock.close()
+
+
+def test_polling_in_two_threads(side: Side) -> None:
+    """With one object that is refused, and the one that polls goes on."""
+    one, two = side.pair()
+    poll = side.select.poll()
+    poll.register(one, select.POLLIN)
+    call = Running(lambda: poll.poll(30_000))
+    with pytest.raises(RuntimeError, match="concurrent"):
+        poll.poll(0)
+    poll.register(two, 0)
+    two.send(b"x")
+    assert call.result() == [(one.fileno(), select.POLLIN)]
+    assert poll.poll(0) == [(one.fileno(), select.POLLIN)]
+    one.close()
+    two.close()

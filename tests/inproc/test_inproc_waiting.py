@@ -14,6 +14,7 @@ import pytest
 import afunix
 from afunix import socket as our_socket
 from afunix.inproc.socket import socket
+from afunix.inproc.waiting import Taker
 
 
 @pytest.fixture
@@ -79,6 +80,34 @@ def test_signal_handler_may_return(pair: tuple[socket, socket]) -> None:
         assert one.recv(100) == b"from the handler"
     finally:
         signal.signal(signal.SIGALRM, old)
+
+
+def test_time_out_while_data_are_handed_over(pair: tuple[socket, socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader whose time is over just then has the data, and nothing of it is left at the socket: the end is seen."""
+    one, two = pair
+    one.settimeout(0.5)
+    two.settimeout(30)
+    core = one._sock
+    assert core is not None
+    called = Taker.__call__
+
+    def call_later(taker: Taker) -> None:
+        if taker.data is not None:
+            reader.join(0.8)
+        called(taker)
+
+    monkeypatch.setattr(Taker, "__call__", call_later)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(one.recv(10)))
+    reader.start()
+    while core.taker is None:
+        time.sleep(0.001)
+    two.send(b"data")
+    reader.join(30)
+    assert got == [b"data"]
+    assert core.references == 1
+    one.close()
+    assert two.recv(1) == b""
 
 
 def test_many_threads_on_one_queue(pair: tuple[socket, socket]) -> None:

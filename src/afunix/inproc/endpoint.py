@@ -28,7 +28,7 @@ from afunix.abi.errno import Errno, SyscallError
 from afunix.core import connection, datagram_quick, stream_quick
 from afunix.core.socket import Socket
 from afunix.inproc import host, numbers
-from afunix.inproc.host import bad_descriptor, os_error
+from afunix.inproc.host import bad_descriptor, os_error, to_linux_flags
 from afunix.inproc.kernel import current
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from afunix.inproc.process import Process
     from afunix.inproc.waiting import Taker
 
-__all__ = ["LEVELS", "Endpoint", "duplicate", "nothing_to_put", "nothing_to_take", "without_flags"]
+__all__ = [
+    "INT_MAX", "LEVELS", "Endpoint", "call_flags", "duplicate", "nothing_to_put", "nothing_to_take", "seconds",
+    "without_flags",
+]  # fmt: skip
 
 PATIENCE: Final = 8
 """How many unanswered sends let their readers run, to begin with (`Sending._make_way`)."""
@@ -46,6 +49,7 @@ LEVELS: Final = host.to_linux("SOL_")
 """Numbers of option levels that are other on the host than on Linux."""
 
 
+INT_MAX: Final = (1 << 31) - 1
 MAX_TIMEOUT: Final = (1 << 63) / 1e9
 """Seconds that fit the interpreter's clock."""
 
@@ -269,11 +273,7 @@ class Endpoint(standard.socket):
             self._host().settimeout(value)
             return
         if value is not None:
-            value = value if isinstance(value, float) else float(operator.index(value))
-            if math.isnan(value):
-                raise ValueError("Invalid value NaN (not a number)")
-            if abs(value) > MAX_TIMEOUT:
-                raise OverflowError("timestamp out of range for platform time_t")
+            value = seconds(value)
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
@@ -314,6 +314,24 @@ class Endpoint(standard.socket):
         if sock is None or self._process.core.descriptors.files.get(self._fd) is not sock:
             raise bad_descriptor()
         return sock
+
+
+def seconds(value: float) -> float:
+    """A time-out as Python reads it, in whole nanoseconds, rounded up. TypeError; ValueError: NaN; OverflowError."""
+    value = value if isinstance(value, float) else float(operator.index(value))
+    if math.isnan(value):
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(value) > MAX_TIMEOUT:
+        raise OverflowError("timestamp out of range for platform time_t")
+    return value if value.is_integer() else math.copysign(math.ceil(abs(value) * 1e9), value) / 1e9
+
+
+def call_flags(flags: int) -> int:
+    """MSG_ flags of the host as Linux's. TypeError, OverflowError: no C int."""
+    flags = operator.index(flags)
+    if not -INT_MAX <= flags + 1 <= INT_MAX + 1:
+        raise OverflowError(f"signed integer is {'greater than maximum' if flags > 0 else 'less than minimum'}")
+    return to_linux_flags(flags)
 
 
 def without_flags(kind: int) -> int:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
-from afunix.abi.errno import SyscallError
+from afunix.abi.constants import MSG_CMSG_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, UIO_MAXIOV
+from afunix.abi.errno import Errno, SyscallError
 from afunix.core import ancillary
 from afunix.core.socket import ESTABLISHED
 from afunix.core.stream_quick import hand_back, take_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import to_python
-from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_take
-from afunix.inproc.host import MONOTONIC, os_error, to_host_flags, to_linux_flags
+from afunix.inproc.endpoint import LEVELS, Endpoint, call_flags, nothing_to_take
+from afunix.inproc.host import MONOTONIC, os_error, to_host_flags
 from afunix.inproc.waiting import Taker
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Receiving(Endpoint):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive at most bufsize bytes; b"" at the end."""
         self._unanswered = 0
-        if not flags and type(bufsize) is int and self._take is not nothing_to_take:
+        if flags == 0 and type(bufsize) is int and self._take is not nothing_to_take:
             kernel = self._kernel
             lock = kernel.lock
             lock.acquire()
@@ -52,14 +52,14 @@ class Receiving(Endpoint):
                 lock.release()
             if taker is not None:
                 return self._await(taker, kernel, bufsize)
-        if self._sock is None:
-            return self._host().recv(bufsize, flags)
         bufsize = operator.index(bufsize)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
             return b""
-        return self._receive(bufsize, flags, None)[0].data
+        if self._sock is None:
+            return self._host().recv(bufsize, flags)
+        return _as_long(self._receive(bufsize, flags, None)[0])
 
     def _enter(self, size: int) -> Taker | None:
         """Begin to wait for data, where that is all there is to do. The lock is held."""
@@ -129,7 +129,7 @@ class Receiving(Endpoint):
         process = self._process
         kernel = process.kernel
         self._unanswered = 0
-        flags = to_linux_flags(operator.index(flags)) if flags else 0
+        flags = call_flags(flags)
         plain = flags & ~MSG_CMSG_CLOEXEC
         with kernel.lock:
             try:
@@ -138,13 +138,13 @@ class Receiving(Endpoint):
                     received = transfer.until_ready(
                         kernel,
                         sock,
-                        lambda: transfer.receive(kernel, sock, size, plain, False),
+                        lambda: transfer.receive(kernel, sock, size, plain),
                         MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         False,
                     )
                 else:
-                    received = transfer.receive(kernel, sock, size, plain, self._timeout is None)
+                    received = transfer.receive(kernel, sock, size, plain)
                 items: list[Any] = []
                 extra = 0
                 if room is not None:
@@ -158,24 +158,23 @@ class Receiving(Endpoint):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """Data, and the sender's address or None."""
-        if self._sock is None:
-            return self._host().recvfrom(bufsize, flags)
+        bufsize = operator.index(bufsize)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
-        if not flags:
+        if self._sock is None:
+            return self._host().recvfrom(bufsize, flags)
+        if flags == 0:
             quick = self._take_quickly(bufsize)
             if quick is not None:
                 return quick
         received = self._receive(bufsize, flags, None)[0]
-        return received.data, _sender(received)
+        return _as_long(received), _sender(received)
 
     def _take_quickly(self, size: int, plain: bool = False) -> tuple[bytes, Any] | None:
         """Data that are there, and the sender's address; None where that is not the common case.
 
         plain: nor is it where control messages come with them.
         """
-        if type(size) is not int:
-            return None
         self._unanswered = 0
         kernel = self._kernel
         with kernel.lock:
@@ -190,31 +189,29 @@ class Receiving(Endpoint):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; the number of bytes."""
-        if self._sock is None:
+        if not self._kind:
             return self._host().recv_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recv_into")
-        data = Receiving.recv(self, len(view), flags)
-        view[: len(data)] = data
-        return len(data)
+        return _fill(view, Receiving.recv(self, len(view), flags))
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recv_into, with the sender's address."""
-        if self._sock is None:
+        if not self._kind:
             return self._host().recvfrom_into(buffer, nbytes, flags)
         view = _room(buffer, nbytes, "recvfrom_into")
         data, address = Receiving.recvfrom(self, len(view), flags)
-        view[: len(data)] = data
-        return len(data), address
+        return _fill(view, data), address
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         """Data, control messages (level, type, data), msg_flags, the sender's address or None."""
-        if self._sock is None:
-            return self._host().recvmsg(bufsize, ancbufsize, flags)
+        bufsize, ancbufsize = operator.index(bufsize), operator.index(ancbufsize)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
-        if not flags:
+        if self._sock is None:
+            return self._host().recvmsg(bufsize, ancbufsize, flags)
+        if flags == 0:
             quick = self._take_quickly(bufsize, plain=True)
             if quick is not None:
                 return quick[0], [], 0, quick[1]
@@ -244,11 +241,14 @@ class Receiving(Endpoint):
         self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """As recvmsg, into buffers; their number of bytes in place of the data."""
-        if self._sock is None:
+        if not self._kind:
             return self._host().recvmsg_into(buffers, ancbufsize, flags)
+        ancbufsize = operator.index(ancbufsize)
         if not 0 <= ancbufsize <= SOCKLEN_MAX:
             raise ValueError("invalid ancillary data buffer length")
         views = [_room(buffer, 0, "recvmsg_into") for buffer in buffers]
+        if len(views) > UIO_MAXIOV:
+            raise os_error(SyscallError(Errno.EMSGSIZE))
         received, items, extra = self._receive(sum(map(len, views)), flags, ancbufsize)
         data = received.data
         position = 0
@@ -261,9 +261,10 @@ class Receiving(Endpoint):
 
 def _room(buffer: Any, nbytes: int, name: str) -> memoryview:
     view = memoryview(buffer)
-    if view.readonly:
+    if view.readonly or not view.c_contiguous:
         raise TypeError(f"{name}() argument 1 must be read-write bytes-like object, not {type(buffer).__name__}")
-    view = view.cast("B") if view.nbytes else view
+    view = view.cast("B") if view.nbytes else memoryview(bytearray())  # nothing has no other form
+    nbytes = operator.index(nbytes)
     if nbytes < 0:
         raise ValueError(f"negative buffersize in {name}")
     if nbytes > len(view):
@@ -273,6 +274,18 @@ def _room(buffer: Any, nbytes: int, name: str) -> memoryview:
             else "nbytes is greater than the length of the buffer"
         )
     return view[:nbytes] if nbytes else view
+
+
+def _fill(view: memoryview, data: bytes) -> int:
+    """Copy the data into a buffer; how many bytes there are, of which with MSG_TRUNC not all need fit."""
+    size = len(data)
+    view[:size] = data if size <= len(view) else data[: len(view)]
+    return size
+
+
+def _as_long(received: Received) -> bytes:
+    """The data, and zeros in place of those that MSG_TRUNC only counts: Python returns so many bytes."""
+    return received.data.ljust(received.length, b"\0")
 
 
 def _sender(received: Received) -> Any:

@@ -21,7 +21,7 @@ from afunix.abi.constants import (
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import readiness
 from afunix.inproc import host, numbers
-from afunix.inproc.endpoint import Endpoint
+from afunix.inproc.endpoint import INT_MAX, Endpoint, seconds
 from afunix.inproc.host import MONOTONIC, os_error
 from afunix.inproc.poller import HostPoll, Interest, mask_of, number_of, wait
 
@@ -31,6 +31,7 @@ READ_SET: Final = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | POLLNVA
 WRITE_SET: Final = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR | POLLNVAL
 EXCEPT_SET: Final = POLLPRI | POLLNVAL
 """What each set of select(2) stands for (POLLIN_SET, POLLOUT_SET and POLLEX_SET in fs/select.c)."""
+USHRT_MAX: Final = 0xFFFF
 SEQUENCES: Final = frozenset({list, tuple})
 """What can be looked at twice."""
 
@@ -39,10 +40,13 @@ def select(
     rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """As the standard library's `select.select`."""
-    if timeout is None or timeout >= 0:
-        at_once = [_ready(rlist, READ_SET), _ready(wlist, WRITE_SET), _ready(xlist, EXCEPT_SET)]
-        if None not in at_once and (timeout == 0 or any(at_once)):
-            return tuple(at_once)  # type: ignore[return-value]
+    if timeout is not None:
+        timeout = seconds(timeout)
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+    at_once = [_ready(rlist, READ_SET), _ready(wlist, WRITE_SET), _ready(xlist, EXCEPT_SET)]
+    if None not in at_once and (timeout == 0 or any(at_once)):
+        return tuple(at_once)  # type: ignore[return-value]
     host_select: Any = host.SELECT
     sets = [[(number_of(source), source) for source in sources] for sources in (rlist, wlist, xlist)]
     if not any(numbers.is_virtual(number) for members in sets for number, _ in members):
@@ -90,10 +94,10 @@ def _ready(sources: Iterable[Any], bits: int) -> list[Any] | None:
         return None
     ready = []
     for source in sources:
-        if getattr(type(source), "fileno", None) is not Endpoint.fileno or source._sock is None:
+        if getattr(type(source), "fileno", None) is not Endpoint.fileno:
             return None
         sock = source._sock
-        if source._process.core.descriptors.files.get(source._fd) is not sock:
+        if sock is None or source._process.core.descriptors.files.get(source._fd) is not sock:
             return None
         with source._kernel.lock:
             mask = readiness.mask(sock)
@@ -103,11 +107,7 @@ def _ready(sources: Iterable[Any], bits: int) -> list[Any] | None:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    if timeout < 0:
-        raise ValueError("timeout must be non-negative")
-    return MONOTONIC() + timeout
+    return None if timeout is None else MONOTONIC() + timeout
 
 
 def poll() -> Poll:
@@ -115,6 +115,7 @@ def poll() -> Poll:
     made = object.__new__(Poll)
     made._events = {}
     made._host = None
+    made._polling = False
     made._virtual = 0
     return made
 
@@ -124,6 +125,7 @@ class Poll:
 
     _events: dict[int, int]
     _host: Any
+    _polling: bool
     _virtual: int
 
     __qualname__ = "poll"
@@ -135,15 +137,17 @@ class Poll:
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT, /) -> None:
         """Watch a descriptor, or watch it for something else."""
         number = number_of(fd)
+        _check_events(eventmask)
         if numbers.is_virtual(number):
             self._virtual += number not in self._events
         else:
             self._host_poll().register(number, eventmask)
-        self._events[number] = eventmask & 0xFFFF
+        self._events[number] = eventmask
 
     def modify(self, fd: Any, eventmask: int, /) -> None:
         """Watch it for something else. OSError ENOENT."""
         number = number_of(fd)
+        _check_events(eventmask)
         if number not in self._events:
             raise os_error(SyscallError(Errno.ENOENT))
         self.register(number, eventmask)
@@ -169,17 +173,33 @@ class Poll:
         return events
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """Pairs of descriptor and events; timeout in milliseconds, None or negative for no limit."""
-        left = None if timeout is None or timeout < 0 else timeout / 1000
+        """Pairs of descriptor and events; timeout in milliseconds, None or negative for no limit.
+
+        RuntimeError: another thread is polling with it.
+        """
+        if timeout is not None:
+            timeout = seconds(timeout)
+            if abs(timeout) > INT_MAX:
+                raise OverflowError("timeout is too large")
+        if self._polling:
+            raise RuntimeError("concurrent poll() invocation")
+        self._polling = True
+        try:
+            return self._poll(None if timeout is None or timeout < 0 else timeout / 1000)
+        finally:
+            self._polling = False
+
+    def _poll(self, left: float | None) -> list[tuple[int, int]]:
+        watched = list(self._events.items())  # others may register meanwhile
         if not self._virtual:
             return self._host_events(left)
-        if self._virtual == len(self._events):
-            found = [(number, mask) for number, events in self._events.items() if (mask := mask_of(number, events))]
+        if self._virtual == len(watched):
+            found = [(number, mask) for number, events in watched if (mask := mask_of(number, events))]
             if found or left == 0:
                 return found
         interests = []
         invalid = []
-        for number, events in self._events.items():
+        for number, events in watched:
             if numbers.is_virtual(number):
                 try:
                     process, _, file = numbers.find(number)
@@ -187,7 +207,7 @@ class Poll:
                 except OSError:
                     invalid.append((number, POLLNVAL))
         until = MONOTONIC() if invalid else _deadline(left)
-        if len(self._events) == self._virtual:
+        if len(watched) == len(interests) + len(invalid):
             return wait(interests, None, None, until)[0] + invalid
         pipe = host.Pipe()
         self._host_poll().register(pipe.fileno(), POLLIN)
@@ -197,6 +217,16 @@ class Poll:
             self._host_poll().unregister(pipe.fileno())
             pipe.close()
         return ours + invalid + [event for event in theirs if event[0] in self._events]
+
+
+def _check_events(eventmask: int) -> None:
+    """TypeError, ValueError, OverflowError: no C unsigned short."""
+    if not isinstance(eventmask, int):
+        raise TypeError("an integer is required")
+    if eventmask < 0:
+        raise ValueError("value must be positive")
+    if eventmask > USHRT_MAX:
+        raise OverflowError("Python int too large for C unsigned short")
 
 
 Poll.__name__ = "poll"  # as the standard library's class calls itself

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM
+from afunix.abi.constants import SCM_MAX_FD, SOCK_DGRAM, SOCK_STREAM, UIO_MAXIOV
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core import datagram_quick
 from afunix.core.stream_quick import put_files
 from afunix.inproc import passing, transfer
 from afunix.inproc.addresses import from_python
-from afunix.inproc.endpoint import LEVELS, Endpoint, nothing_to_put
-from afunix.inproc.host import MONOTONIC, os_error, to_linux_flags
+from afunix.inproc.endpoint import LEVELS, Endpoint, call_flags, nothing_to_put
+from afunix.inproc.host import MONOTONIC, os_error
 
 if TYPE_CHECKING:
     from afunix.abi.message import ControlMessage
@@ -39,7 +39,7 @@ class Sending(Endpoint):
         """Send, and return how many bytes went."""
         if type(data) is not bytes and self._sock is not None:
             data = _whole(data, self._most())
-        if not flags and type(data) is bytes and self._put is not nothing_to_put:
+        if flags == 0 and type(data) is bytes and self._put is not nothing_to_put:
             kernel = self._kernel
             lock = kernel.lock
             lock.acquire()
@@ -80,7 +80,7 @@ class Sending(Endpoint):
     def _most(self) -> int | None:
         """How many bytes it is of use to take out of a caller's buffer; None for all."""
         sock = self._sock
-        return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and self._timeout is not None else None
+        return 2 * sock.sndbuf if sock is not None and sock.type == SOCK_STREAM and sock.nonblock else None
 
     def _send(
         self,
@@ -98,7 +98,7 @@ class Sending(Endpoint):
         sock = self._sock
         process = self._process
         kernel = process.kernel
-        flags = to_linux_flags(operator.index(flags)) if flags else 0
+        flags = call_flags(flags)
         files: Sequence[File] = ()
         creds = None
         with kernel.lock:
@@ -111,13 +111,12 @@ class Sending(Endpoint):
                 elif items:
                     files, creds = passing.outgoing(process, sock, items)
                 if not self._timeout:
-                    wait = self._timeout is None
-                    sent = transfer.send(kernel, process.core, sock, data, flags, files, creds, address, wait)
+                    sent = transfer.send(kernel, process.core, sock, data, flags, files, creds, address)
                 else:
                     sent = transfer.until_ready(
                         kernel,
                         sock,
-                        lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address, False),
+                        lambda: transfer.send(kernel, process.core, sock, data, flags, files, creds, address),
                         MONOTONIC() + self._timeout if until is None else until,
                         lambda: self._open(self._sock),
                         True,
@@ -177,7 +176,7 @@ class Sending(Endpoint):
         address = self._destination(arguments[-1])
         flags = arguments[0] if len(arguments) == 2 else 0
         sock = self._sock
-        if not flags and self._kind == SOCK_DGRAM and not self._timeout and sock is not None:
+        if flags == 0 and self._kind == SOCK_DGRAM and not self._timeout and sock is not None:
             sent = self._put_quickly(datagram_quick.put_to, sock, self._process.core, data, address)
             if sent:
                 return sent
@@ -204,7 +203,7 @@ class Sending(Endpoint):
         if sock is None:
             return self._host().sendmsg(buffers, ancdata, flags, *(() if address is None else (address,)))
         data = _joined(buffers)
-        if not ancdata and not flags and address is None:
+        if ancdata is not None and not ancdata and flags == 0 and address is None:
             return Sending.send(self, data)
         items: list[tuple[int, int, bytes]] = []
         for item in ancdata:
@@ -251,6 +250,8 @@ class Sending(Endpoint):
 
 def _joined(buffers: Iterable[Any]) -> bytes:
     parts = [_whole(buffer) for buffer in buffers]
+    if len(parts) > UIO_MAXIOV:
+        raise os_error(SyscallError(Errno.EMSGSIZE))
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

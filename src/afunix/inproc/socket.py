@@ -9,7 +9,7 @@ import array
 import operator
 import socket as standard
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from afunix.abi.constants import (
     AF_UNIX,
@@ -27,7 +27,7 @@ from afunix.core.socket import Socket
 from afunix.core.wait import WouldBlock
 from afunix.inproc import host, numbers, passing, transfer
 from afunix.inproc.addresses import from_python, to_python
-from afunix.inproc.endpoint import LEVELS, duplicate, without_flags
+from afunix.inproc.endpoint import INT_MAX, LEVELS, duplicate, without_flags
 from afunix.inproc.host import MONOTONIC, bad_descriptor, os_error
 from afunix.inproc.kernel import current
 from afunix.inproc.receiving import Receiving
@@ -37,7 +37,6 @@ __all__ = ["fromfd", "recv_fds", "send_fds", "socket", "socketpair"]
 
 _Base = host.SOCKET
 _OPTIONS = host.to_linux("SO_")
-INT_MAX: Final = (1 << 31) - 1
 
 
 class _SocketType(type):
@@ -102,7 +101,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             if sock.type == SOCK_DGRAM:
                 datagram.connect(sock, caller, raw)
             elif type(connection.connect(sock, caller, raw)) is WouldBlock:
-                transfer.connect(kernel, caller, sock, raw, self._timeout is None)
+                transfer.connect(kernel, caller, sock, raw)
         except SyscallError as error:
             raise os_error(error) from None
         finally:
@@ -134,12 +133,11 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
             descriptors = process.core.descriptors
             if descriptors.files.get(self._fd) is not sock:
                 raise bad_descriptor()
-            timeout = self._timeout
-            if timeout:
+            if self._timeout:
                 embryo = self._accept_in_time(sock)
             else:
                 taken = connection.accept(sock)
-                embryo = transfer.accept(kernel, sock, timeout is None) if type(taken) is WouldBlock else taken
+                embryo = transfer.accept(kernel, sock) if type(taken) is WouldBlock else taken
             peer = embryo.peer
             try:
                 fd = descriptors.install(embryo, True)
@@ -161,7 +159,7 @@ class socket(Sending, Receiving, metaclass=_SocketType):  # noqa: N801 - its nam
         return transfer.until_ready(
             kernel,
             sock,
-            lambda: transfer.accept(kernel, sock, False),
+            lambda: transfer.accept(kernel, sock),
             MONOTONIC() + (self._timeout or 0.0),
             lambda: self._open(self._sock),
             False,

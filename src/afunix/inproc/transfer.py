@@ -1,4 +1,8 @@
-"""Sending and receiving on a kernel whose lock is held: once, or waiting in this thread until it is done."""
+"""Sending and receiving on a kernel whose lock is held: once, or waiting in this thread until it is done.
+
+Whether a call waits is O_NONBLOCK's to say, which whoever shares the open file may have set or cleared: a socket object
+with a time-out only polls before. `wait` is for who never waits.
+"""
 
 from __future__ import annotations
 
