@@ -318,6 +318,8 @@ class Endpoint(standard.socket):
 
 def seconds(value: float) -> float:
     """A time-out as Python reads it, in whole nanoseconds, rounded up. TypeError; ValueError: NaN; OverflowError."""
+    if type(value) is int and -INT_MAX <= value <= INT_MAX:
+        return float(value)
     value = value if isinstance(value, float) else float(operator.index(value))
     if math.isnan(value):
         raise ValueError("Invalid value NaN (not a number)")
