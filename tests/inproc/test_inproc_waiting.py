@@ -14,6 +14,7 @@ import pytest
 import afunix
 from afunix import socket as our_socket
 from afunix.inproc.socket import socket
+from afunix.inproc.waiting import Taker
 
 
 @pytest.fixture
@@ -161,6 +162,33 @@ def test_fork_amid_operations(pair: tuple[socket, socket]) -> None:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def test_data_in_the_moment_of_a_timeout(pair: tuple[socket, socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that is held up while it hands data over to a read whose time is over: the read leaves nothing behind.
+
+    A reference left of it would keep the socket open, and its peer without an end of file.
+    """
+    one, two = pair
+    begun, over = threading.Event(), threading.Event()
+    wake = Taker.__call__
+
+    def slowly(taker: Taker) -> None:
+        begun.set()
+        over.wait(0.3)
+        wake(taker)
+
+    monkeypatch.setattr(Taker, "__call__", slowly)
+    sender = threading.Timer(0.05, two.send, (b"data",))
+    sender.start()
+    one.settimeout(0.2)
+    assert one.recv(10) == b"data"
+    over.set()
+    assert begun.is_set()
+    sender.join()
+    one.close()
+    two.settimeout(30)
+    assert two.recv(1) == b""
 
 
 def test_threads_bind_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bo
 class Taker(Sleeper):
     """A thread that sleeps in a plain read: a core `Taker`, of a stream. It may be used again after `wait`."""
 
-    __slots__ = ("data", "size", "sock")
+    __slots__ = ("_given", "data", "size", "sock")
 
     _kernel: Kernel
     sock: Socket
@@ -80,11 +80,16 @@ class Taker(Sleeper):
         super().__init__(kernel)
         self.size = 0
         self.data: bytes | None = None
+        # The data once the read is over. The reader looks here without the lock, also when nobody has woken it yet.
+        self._given: bytes | None = None
 
     def __call__(self) -> None:
         """Wake it. With the data the read is over, and the reference dropped, as the reader will not take the lock."""
-        if self.data is not None:
+        data = self.data
+        if data is not None:
+            self.data = None
             self.sock.release()
+            self._given = data
         if self._parker.unpark():
             self._kernel.roused = True
 
@@ -112,10 +117,10 @@ class Taker(Sleeper):
         except BaseException:
             self._leave(sock, ended=True)
             raise
-        data = self.data
+        data = self._given
         if data is None:
             return self._leave(sock)
-        self.data = None
+        self._given = None
         return data
 
     def _leave(self, sock: Socket, ended: bool = False) -> bytes | None:
@@ -126,7 +131,7 @@ class Taker(Sleeper):
         if sock.taker is self:
             sock.taker = None
         self._parker.park(0)
-        data, self.data = self.data, None
+        data, self._given = self._given, None
         ended = ended or raised is not None
         if ended:
             if data is not None:
