@@ -21,7 +21,7 @@ enum {
     PATIENCE = 50 * 1000,      /* ns for which one waits for the other to be out */
     STEP = 3 * 1000,           /* ns for which one waits for the other to come in */
     CREDIT = 16,               /* so many vain looks in a row, and only each 16th wait begins with one */
-    SIGNALS = 50 * 1000 * 1000 /* ns after which it is asked whether a signal came before the thread slept */
+    SIGNALS = 50 * 1000 * 1000 /* ns after which it is first asked whether a signal came before the thread slept */
 };
 #define HOUR (3600 * 1000000000LL)
 
@@ -182,7 +182,9 @@ static PyObject *park_until(Parker *self, nanoseconds until)
             Py_RETURN_TRUE;
         if (over)
             Py_RETURN_FALSE;
-        most = HOUR;
+        /* A signal that comes before it sleeps again is found at the end of the sleep: so late at most as it has
+         * already waited. */
+        most = status == PY_LOCK_INTR ? SIGNALS : most < HOUR ? 2 * most : HOUR;
         thread = leave();
     }
 }
