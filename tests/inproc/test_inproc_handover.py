@@ -125,6 +125,12 @@ def test_wrong_arguments(calls: ModuleType) -> None:
         calls.Parker().park("long")
     with pytest.raises(TypeError):
         calls.Parker().park(1, 2)
+    with pytest.raises(TypeError):
+        calls.Parker().park(timeout=0)
+    with pytest.raises(TypeError):
+        calls.Parker(1)
+    with pytest.raises(TypeError):
+        calls.Parker(timeout=1)
 
 
 @both

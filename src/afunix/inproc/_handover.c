@@ -86,6 +86,10 @@ typedef struct {
 
 static PyObject *parker_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
+    if (PyTuple_GET_SIZE(args) || (keywords && PyDict_GET_SIZE(keywords))) {
+        PyErr_SetString(PyExc_TypeError, "Parker() takes no arguments");
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Parker *self = (Parker *)allocate(type, 0);
     if (self == NULL)
