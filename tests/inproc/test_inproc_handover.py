@@ -125,6 +125,12 @@ def test_wrong_arguments(calls: ModuleType) -> None:
         calls.Parker().park("long")
     with pytest.raises(TypeError):
         calls.Parker().park(1, 2)
+    with pytest.raises(TypeError):
+        calls.Parker().park(timeout=0)
+    with pytest.raises(TypeError):
+        calls.Parker(1)
+    with pytest.raises(TypeError):
+        calls.Parker(timeout=1)
 
 
 @both
@@ -194,6 +200,31 @@ def test_a_signal_at_any_moment() -> None:
     parker = _handover.Parker()
     for turn in range(300):
         with pytest.raises(Stop):  # noqa: PT012 - it may come at any of these
+            begin = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, 0.000001 + turn * 0.0000002)
             parker.park(20)
-            pytest.fail("a signal was not seen")
+        assert time.monotonic() - begin < 20, "a signal was only seen at the end"
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_signal_right_after_another() -> None:
+    """Nor one that comes when the handler of another is done and the thread is about to sleep again."""
+    seen = 0
+    pause = 0.0
+
+    def twice(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:
+            raise Stop
+        signal.setitimer(signal.ITIMER_REAL, pause)
+
+    signal.signal(signal.SIGALRM, twice)
+    parker = _handover.Parker()
+    for turn in range(600):
+        seen, pause = 0, 0.000001 * (1 + turn % 40)
+        with pytest.raises(Stop):  # noqa: PT012 - it may come at any of these
+            begin = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            parker.park(20)
+        assert time.monotonic() - begin < 20, "a signal was only seen at the end"

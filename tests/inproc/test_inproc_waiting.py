@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,14 @@ def pair(kernel: afunix.Kernel) -> Iterator[tuple[socket, socket]]:
     yield one, two
     one.close()
     two.close()
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    old = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
 
 
 class Stop(BaseException):
@@ -190,6 +200,120 @@ def test_fork_amid_operations(pair: tuple[socket, socket]) -> None:
         over.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_fork_while_another_thread_reads(pair: tuple[socket, socket], closed: bool) -> None:
+    """In the child that thread does not exist, and data go to who is there to read them."""
+    one, two = pair
+    other = one.dup()
+    reader = threading.Thread(target=one.recv, args=(100,))
+    reader.start()
+    while not one._sock or one._sock.taker is None:
+        time.sleep(0.01)
+    if closed:
+        one.close()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        two.send(b"from the copy")
+        os._exit(other.recv(100) != b"from the copy")
+    status = os.waitpid(child, 0)[1]
+    two.send(b"x")
+    reader.join()
+    other.close()
+    assert status == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.usefixtures("alarm")
+def test_fork_within_a_handler_that_interrupts_a_read(pair: tuple[socket, socket]) -> None:
+    """The read goes on in both processes."""
+    one, two = pair
+    children: list[int] = []
+
+    def fork(*_: object) -> None:
+        children.append(os.fork())
+        threading.Thread(target=two.send, args=(b"child" if not children[0] else b"parent",)).start()
+
+    signal.signal(signal.SIGALRM, fork)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    data = one.recv(100)
+    if not children[0]:
+        os._exit(data != b"child")
+    assert data == b"parent"
+    assert os.waitpid(children[0], 0)[1] == 0
+
+
+FORKS = """
+import os, threading, time
+import afunix
+
+class Lock:
+    # As soon as it is free another thread goes on.
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.acquire = self.lock.acquire
+    def release(self):
+        self.lock.release()
+        time.sleep(0.01)
+
+kernels = [afunix.Kernel() for _ in range(3)]
+for kernel in kernels:
+    kernel.lock = Lock()
+
+def fork():
+    for _ in range(5):
+        child = os.fork()
+        if not child:
+            one, two = afunix.Kernel().main.socketpair()
+            one.send(b"x")
+            os._exit(two.recv(1) != b"x")
+        assert os.waitpid(child, 0)[1] == 0
+
+threads = [threading.Thread(target=fork, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(30)
+    assert not thread.is_alive()
+for kernel in kernels:
+    assert kernel.lock.acquire(blocking=False)
+"""
+
+
+def test_many_threads_fork() -> None:
+    """Each gives back the locks that it has taken, and no other's."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], check=True, timeout=120)
+
+
+def test_data_in_the_moment_of_a_timeout(pair: tuple[socket, socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that is held up while it hands data over to a read whose time is over: the read leaves nothing behind.
+
+    A reference left of it would keep the socket open, and its peer without an end of file.
+    """
+    one, two = pair
+    begun, over = threading.Event(), threading.Event()
+    wake = Taker.__call__
+
+    def slowly(taker: Taker) -> None:
+        begun.set()
+        over.wait(0.3)
+        wake(taker)
+
+    monkeypatch.setattr(Taker, "__call__", slowly)
+    sender = threading.Timer(0.05, two.send, (b"data",))
+    sender.start()
+    one.settimeout(0.2)
+    assert one.recv(10) == b"data"
+    over.set()
+    assert begun.is_set()
+    sender.join()
+    one.close()
+    two.settimeout(30)
+    assert two.recv(1) == b""
 
 
 def test_threads_bind_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ enum {
     PATIENCE = 50 * 1000,      /* ns for which one waits for the other to be out */
     STEP = 3 * 1000,           /* ns for which one waits for the other to come in */
     CREDIT = 16,               /* so many vain looks in a row, and only each 16th wait begins with one */
-    SIGNALS = 50 * 1000 * 1000 /* ns after which it is asked whether a signal came before the thread slept */
+    SIGNALS = 50 * 1000 * 1000 /* ns after which it is first asked whether a signal came before the thread slept */
 };
 #define HOUR (3600 * 1000000000LL)
 
@@ -86,6 +86,10 @@ typedef struct {
 
 static PyObject *parker_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
+    if (PyTuple_GET_SIZE(args) || (keywords && PyDict_GET_SIZE(keywords))) {
+        PyErr_SetString(PyExc_TypeError, "Parker() takes no arguments");
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Parker *self = (Parker *)allocate(type, 0);
     if (self == NULL)
@@ -182,7 +186,9 @@ static PyObject *park_until(Parker *self, nanoseconds until)
             Py_RETURN_TRUE;
         if (over)
             Py_RETURN_FALSE;
-        most = HOUR;
+        /* A signal that comes before it sleeps again is found at the end of the sleep: so late at most as it has
+         * already waited. */
+        most = status == PY_LOCK_INTR ? SIGNALS : most < HOUR ? 2 * most : HOUR;
         thread = leave();
     }
 }

@@ -25,7 +25,7 @@ class Parker:
         self._lock = _thread.allocate_lock()
         self._lock.acquire()
 
-    def park(self, timeout: float | None = None) -> bool:
+    def park(self, timeout: float | None = None, /) -> bool:
         """Take the token, waiting for it for so many seconds: whether there was one. Signal handlers run meanwhile.
 
         RuntimeError: another thread is parked here, or a handler parks where its own thread is.

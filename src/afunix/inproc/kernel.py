@@ -21,6 +21,7 @@ from afunix.core.kernel import Limits
 from afunix.core.pathwalk import PATH_MAX
 from afunix.core.process import Process as CoreProcess
 from afunix.core.process import ProcessTable
+from afunix.core.socket import Socket
 from afunix.inproc import interrupts
 from afunix.inproc.handover import make_way
 from afunix.inproc.host import os_error
@@ -168,6 +169,14 @@ class Kernel:
         while self.abandoned:
             self.abandoned.popleft()()
 
+    def forget_takers(self) -> None:
+        """In a forked child, under the lock: data are queued and not given to reads of threads that are not here."""
+        for process in self.table:
+            for file in process.descriptors.files.values():
+                for sock in (file, getattr(file, "peer", None)):
+                    if isinstance(sock, Socket):
+                        sock.taker = None
+
     def leave(self) -> None:
         """After an operation: `settle`, and give the lock back, which was acquired for it."""
         try:
@@ -188,23 +197,36 @@ class Kernel:
 
 
 _kernels: weakref.WeakSet[Kernel] = weakref.WeakSet()
-_forking: list[Kernel] = []
+_forking: dict[int, list[list[Kernel]]] = {}
+"""By thread: the kernels whose locks it took for each fork that it is in, one within another where a handler forks."""
 
 
 def _before_fork() -> None:
     """A child has the threads of nobody else: no operation of theirs may be half done in its copy of a kernel."""
-    for kernel in list(_kernels):
+    held: list[Kernel] = []
+    _forking.setdefault(threading.get_ident(), []).append(held)
+    for kernel in sorted(_kernels, key=id):  # in the same order whoever does it
         kernel.lock.acquire()
-        _forking.append(kernel)
+        held.append(kernel)
 
 
 def _after_fork() -> None:
-    while _forking:
-        _forking.pop().lock.release()
+    thread = threading.get_ident()
+    forks = _forking[thread]
+    for kernel in reversed(forks.pop()):
+        kernel.lock.release()
+    if not forks:
+        del _forking[thread]
+
+
+def _after_fork_in_child() -> None:
+    for kernel in _forking[threading.get_ident()][-1]:
+        kernel.forget_takers()
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 _running: ContextVar[Process | None] = ContextVar("afunix_process", default=None)
 _patched: list[Kernel] = []

@@ -71,7 +71,7 @@ def park(kernel: Kernel, queues: Sequence[WaitQueue], until: float | None) -> bo
 class Taker(Sleeper):
     """A thread that sleeps in a plain read: a core `Taker`, of a stream. It may be used again after `wait`."""
 
-    __slots__ = ("data", "given", "size", "sock")
+    __slots__ = ("_given", "data", "size", "sock")
 
     _kernel: Kernel
     sock: Socket
@@ -80,15 +80,15 @@ class Taker(Sleeper):
         super().__init__(kernel)
         self.size = 0
         self.data: bytes | None = None
-        # The data, once all is done that needs the lock: a reader whose time is over looks without being called.
-        self.given: bytes | None = None
+        # The data, once all is done that needs the lock: a reader whose time is over looks without having been called.
+        self._given: bytes | None = None
 
     def __call__(self) -> None:
         """Wake it. With the data the read is over, and the reference dropped, as the reader will not take the lock."""
         data, self.data = self.data, None
         if data is not None:
             self.sock.release()
-            self.given = data
+            self._given = data
         if self._parker.unpark():
             self._kernel.roused = True
 
@@ -116,7 +116,7 @@ class Taker(Sleeper):
         except BaseException:
             self._leave(sock, ended=True)
             raise
-        data, self.given = self.given, None
+        data, self._given = self._given, None
         return self._leave(sock) if data is None else data
 
     def _leave(self, sock: Socket, ended: bool = False) -> bytes | None:
@@ -127,7 +127,7 @@ class Taker(Sleeper):
         if sock.taker is self:
             sock.taker = None
         self._parker.park(0)
-        data, self.given = self.given, None
+        data, self._given = self._given, None
         ended = ended or raised is not None
         if ended:
             if data is not None:
