@@ -14,7 +14,7 @@ def modules() -> list[str]:
         found += ["supervisor/_trapcalls", "supervisor/_endcalls"]
     # Where threads run without an interpreter's lock there is none to hand over.
     if os.name == "posix" and not sysconfig.get_config_var("Py_GIL_DISABLED"):
-        found.append("inproc/_handover")
+        found.append("inproc/_parking")
     return found
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ["supervisor.trapcalls", "supervisor.endcalls", "inproc.handover"]
+MODULES = ["supervisor.trapcalls", "supervisor.endcalls", "inproc.parking"]
 
 
 @pytest.mark.parametrize("name", MODULES)

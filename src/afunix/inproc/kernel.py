@@ -23,10 +23,10 @@ from afunix.core.process import Process as CoreProcess
 from afunix.core.process import ProcessTable
 from afunix.core.socket import Socket
 from afunix.inproc import interrupts
-from afunix.inproc.handover import make_way
 from afunix.inproc.host import os_error
 from afunix.inproc.hostnames import HostFilesystem
 from afunix.inproc.mirror import MirroredFilesystem
+from afunix.inproc.parking import make_way
 from afunix.inproc.process import Process
 
 __all__ = ["Kernel", "current", "default_kernel", "running_as"]

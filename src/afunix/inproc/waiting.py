@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from afunix.abi.constants import SOCK_STREAM
 from afunix.abi.errno import Errno, SyscallError
 from afunix.core.stream_quick import hand_back
-from afunix.inproc.handover import Parker
 from afunix.inproc.host import MONOTONIC
+from afunix.inproc.parking import Parker
 
 if TYPE_CHECKING:
     from afunix.core.blocking import Body

@@ -1,4 +1,4 @@
-"""The functions of `handover` with what the standard library has."""
+"""The functions of `parking` with what the standard library has."""
 
 from __future__ import annotations
 

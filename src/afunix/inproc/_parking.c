@@ -1,4 +1,4 @@
-/* Threads that take turns with the interpreter. See handover.py, and handover_python.py for the same functions in
+/* Threads that take turns with the interpreter. See parking.py, and parking_python.py for the same functions in
  * Python; what they do is said there.
  *
  * A processor that sleeps takes longer to wake than most turns take. So who waits looks out for its token for a while
@@ -246,7 +246,7 @@ static PyType_Slot parker_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec parker = {"afunix.inproc._handover.Parker", sizeof(Parker), 0, Py_TPFLAGS_DEFAULT, parker_slots};
+static PyType_Spec parker = {"afunix.inproc._parking.Parker", sizeof(Parker), 0, Py_TPFLAGS_DEFAULT, parker_slots};
 
 static PyMethodDef functions[] = {
     {"make_way", make_way, METH_NOARGS, NULL},
@@ -254,10 +254,10 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_handover", "The functions of handover, compiled.", -1, functions, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_parking", "The functions of parking, compiled.", -1, functions, NULL, NULL, NULL, NULL,
 };
 
-PyMODINIT_FUNC PyInit__handover(void)
+PyMODINIT_FUNC PyInit__parking(void)
 {
     PyObject *made = PyModule_Create(&module);
     PyObject *type = made ? PyType_FromSpec(&parker) : NULL;

@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from afunix.inproc import _handover, handover_python
+from afunix.inproc import _parking, parking_python
 
-both = pytest.mark.parametrize("calls", [_handover, handover_python], ids=["compiled", "python"])
+both = pytest.mark.parametrize("calls", [_parking, parking_python], ids=["compiled", "python"])
 
 
 @both
@@ -197,7 +197,7 @@ def test_a_signal_at_any_moment() -> None:
         raise Stop
 
     signal.signal(signal.SIGALRM, stop)
-    parker = _handover.Parker()
+    parker = _parking.Parker()
     for turn in range(300):
         with pytest.raises(Stop):  # noqa: PT012 - it may come at any of these
             begin = time.monotonic()
@@ -220,7 +220,7 @@ def test_a_signal_right_after_another() -> None:
         signal.setitimer(signal.ITIMER_REAL, pause)
 
     signal.signal(signal.SIGALRM, twice)
-    parker = _handover.Parker()
+    parker = _parking.Parker()
     for turn in range(600):
         seen, pause = 0, 0.000001 * (1 + turn % 40)
         with pytest.raises(Stop):  # noqa: PT012 - it may come at any of these

@@ -1,4 +1,4 @@
-"""How one thread hands the interpreter over to another: compiled (_handover.c) where that could be built.
+"""How one thread hands the interpreter over to another: compiled (_parking.c) where that could be built.
 
 Two threads that take turns cost little but the way in which their turns change. A lock of the interpreter's wakes the
 other thread while this one still has the interpreter, so that it finds it taken, sleeps again and has to be woken once
@@ -18,10 +18,10 @@ from afunix.compiled import choose
 __all__ = ["COMPILED", "Parker", "make_way"]
 
 if TYPE_CHECKING:
-    from afunix.inproc.handover_python import Parker, make_way
+    from afunix.inproc.parking_python import Parker, make_way
 
     COMPILED: bool
 else:
-    _calls, COMPILED = choose("afunix.inproc", "handover")
+    _calls, COMPILED = choose("afunix.inproc", "parking")
     Parker = _calls.Parker
     make_way = _calls.make_way
