@@ -27,6 +27,8 @@ _GETSIGNAL: Final = signal.getsignal
 
 PATIENCE: Final = 0.05
 """Seconds for which operations wait at most until the handler begins."""
+MOST_REST: Final = 1.0
+"""Seconds at most from one such time to the next."""
 
 _kernels: list[weakref.ref[Kernel]] = []
 
@@ -69,11 +71,22 @@ class _Postponed:
         return None
 
     def _again(self, lock: Any, begun: Any, number: int) -> None:
-        with lock:
-            _SEND(number)
-            begun.acquire(timeout=PATIENCE)
-            if self._begun is begun:
-                self._begun = None  # while nobody is in an operation, whose handler would trust in this thread
+        """Send the signal between two operations, until the handler has begun.
+
+        That may take more than once: the main thread may be slow, and then meets it amid an operation; and with more
+        than one thread Python itself forgets to look for a signal now and then (COMPUTE_EVAL_BREAKER before 3.13).
+        """
+        rest = PATIENCE
+        while True:
+            with lock:
+                if begun.acquire(False):
+                    return
+                _SEND(number)
+                if begun.acquire(timeout=PATIENCE):
+                    return
+            if begun.acquire(timeout=rest):
+                return
+            rest = min(2 * rest, MOST_REST)
 
 
 def _kill(number: int) -> None:
