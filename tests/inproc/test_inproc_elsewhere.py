@@ -13,7 +13,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 
 HIDDEN = '''
-import os, select, selectors, signal, socket, sys, _socket
+import os, select, selectors, shutil, signal, socket, sys, _socket
 
 class Hidden:
     """Modules that are not there."""
@@ -42,6 +42,7 @@ def hide(functions=True):
     for name in ("poll", "epoll"): delattr(select, name)
     for name in ("PollSelector", "EpollSelector"): delattr(selectors, name)
     selectors.DefaultSelector = selectors.SelectSelector
+    shutil._use_fd_functions = False
     if functions: hide_functions()
 
 FUNCTIONS = {
@@ -222,10 +223,12 @@ class Hide:
     def pytest_runtestloop(self, session):
         session.config._tmp_path_factory.getbasetemp()  # which asks whose it is
         hide_functions()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self):
+        show_functions()  # for its own clean-up
 status = pytest.main(plugins=[Hide()], args=[
     "-q", "-p", "no:cacheprovider", "-p", "afunix.pytest_plugin", "-p", "pytest_timeout", "--timeout-method=thread",
     "-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]])
-show_functions()
 assert not status, status
 """
 

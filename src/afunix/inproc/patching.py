@@ -100,6 +100,9 @@ DEFAULTS: Final = (
 )
 """Methods of the standard library whose default argument is a function of `os`, taken when they were defined."""
 
+STATIC: Final = (("glob", "_StringGlobber"),)
+"""Classes of the standard library that have functions of `os` as static methods (Python 3.13's pathlib)."""
+
 WRAPPED: Final = (
     (
         "trio._socket",
@@ -205,8 +208,14 @@ def _install() -> None:
         cell.cell_contents = _by_object(name)
 
 
-def _copies(exchange: dict[int, Any]) -> Iterator[tuple[ModuleType, str, Any]]:
+def _copies(exchange: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
     """Where loaded modules have one of these objects, given by id, and what is to be there in its place."""
+    for module_name, class_name in STATIC:
+        owner = getattr(sys.modules.get(module_name), class_name, None)
+        for attribute, value in list(vars(owner).items()) if owner is not None else ():
+            other = exchange.get(id(getattr(value, "__func__", None)))
+            if other is not None:
+                yield owner, attribute, staticmethod(other)
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "afunix" or not str(getattr(module, "__file__", "")).endswith(".py"):
             continue
