@@ -69,7 +69,7 @@ kept = []
 for number in range(5):
     kept.append(socket.socket(socket.AF_UNIX))
     kept[-1].bind(f'\\0{NAME}.{number}')
-script = 'read -r header; read -r line; echo "$line"; sh -c "read -r line; echo \\$line"; '
+script = r'read -r header; read -r line; echo "$line"; sh -c "read -r line; echo \\$line"; '
 script += 'while read -r line; do echo "$line"; done'
 with open('/proc/net/unix') as file:
     lines = subprocess.run(['sh', '-c', script], stdin=file, capture_output=True, text=True).stdout.splitlines()
