@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import select
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,3 +35,12 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
 @pytest.fixture
 def kernel() -> afunix.Kernel:
     return afunix.Kernel()
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """SIGALRM and its timer are the test's, and are as before after it."""
+    old = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sides import Side
+from sides import Side, each_byte_is_read_once
 
 import afunix
 
@@ -260,23 +260,7 @@ def test_many_readers_with_a_time_out(side: Side) -> None:
     """All are woken, and each byte goes to one of them."""
     one, two = side.pair()
     two.settimeout(30)
-    got: list[bytes] = []
-
-    def read() -> None:
-        while data := two.recv(1):
-            got.append(data)
-
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    data = os.urandom(1000)
-    for byte in data:
-        one.send(bytes([byte]))
-    one.close()
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-    assert sorted(got) == sorted(bytes([byte]) for byte in data)
+    each_byte_is_read_once(one, two, 4, 1000, one.close)
     two.close()
 
 

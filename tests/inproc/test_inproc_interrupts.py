@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,15 +21,6 @@ class Stop(BaseException):
     """As KeyboardInterrupt, but pytest does not know it."""
 
 
-@pytest.fixture
-def timer() -> Iterator[None]:
-    """One signal after the other, each soon after a test says `start`."""
-    old = signal.getsignal(signal.SIGALRM)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, old)
-
-
 def start() -> None:
     """Another signal, at some moment of the next 100 microseconds; never two at once, as handlers would nest."""
     signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.0001))
@@ -41,7 +31,7 @@ def accounts(sock: object) -> tuple[int, int]:
     return core.wmem, sum(message.truesize for message in core.peer.queue)
 
 
-@pytest.mark.usefixtures("timer")
+@pytest.mark.usefixtures("alarm")
 def test_handler_sends_amid_sends() -> None:
     """What a handler sends on the socket that is being used is neither lost nor does it break the accounts."""
     with afunix.patch():
@@ -88,7 +78,7 @@ def test_handler_sends_amid_sends() -> None:
         two.close()
 
 
-@pytest.mark.usefixtures("timer")
+@pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("lost", [0, 0.2], ids=["", "some lost"])
 def test_exceptions_amid_operations(lost: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception of a handler comes before or after an operation, never inside: nothing is half done.

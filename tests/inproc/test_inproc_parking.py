@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -149,14 +148,6 @@ def test_it_is_freed(calls: ModuleType) -> None:
 
 class Stop(Exception):
     """Of a handler."""
-
-
-@pytest.fixture
-def alarm() -> Iterator[None]:
-    old = signal.getsignal(signal.SIGALRM)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, old)
 
 
 @both

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sides import each_byte_is_read_once
 
 import afunix
 from afunix import socket as our_socket
@@ -26,14 +27,6 @@ def pair(kernel: afunix.Kernel) -> Iterator[tuple[socket, socket]]:
     yield one, two
     one.close()
     two.close()
-
-
-@pytest.fixture
-def alarm() -> Iterator[None]:
-    old = signal.getsignal(signal.SIGALRM)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, old)
 
 
 class Stop(BaseException):
@@ -123,22 +116,7 @@ def test_time_out_while_data_are_handed_over(pair: tuple[socket, socket], monkey
 def test_many_threads_on_one_queue(pair: tuple[socket, socket]) -> None:
     """Each byte goes to one reader, and none is lost."""
     one, two = pair
-    got: list[bytes] = []
-
-    def read() -> None:
-        while data := two.recv(1):
-            got.append(data)
-
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    data = os.urandom(2000)
-    for byte in data:
-        one.send(bytes([byte]))
-    one.shutdown(our_socket.SHUT_WR)
-    for thread in threads:
-        thread.join(20)
-    assert sorted(got) == sorted(bytes([byte]) for byte in data)
+    each_byte_is_read_once(one, two, 8, 2000, lambda: one.shutdown(our_socket.SHUT_WR))
 
 
 def test_accept_and_connect_wait(kernel: afunix.Kernel) -> None:

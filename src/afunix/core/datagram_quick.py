@@ -27,7 +27,7 @@ def put(sock: Socket, data: bytes) -> int:
 
 def put_if_writable(sock: Socket, data: bytes) -> int:
     """`put` for who polls before, and so waits for more space than the data need (DATA-9)."""
-    return put(sock, data) if (sock.wmem + 1) << 2 <= sock.sndbuf else 0
+    return put(sock, data) if sock.has_space else 0
 
 
 def put_to(sock: Socket, caller: Caller, data: bytes, address: bytes) -> int:
