@@ -73,8 +73,8 @@ class _Postponed:
     def _again(self, lock: Any, begun: Any, number: int) -> None:
         """Send the signal between two operations, until the handler has begun.
 
-        That may take more than once: the main thread may be slow, and then meets it amid an operation; and with more
-        than one thread Python itself forgets to look for a signal now and then (COMPUTE_EVAL_BREAKER before 3.13).
+        That may take more than once: the main thread may be slow, and then meets it amid an operation; and a signal
+        was seen to get lost, as if the interpreter forgot to look for it.
         """
         rest = PATIENCE
         while True:
